@@ -1,0 +1,1 @@
+"""Rules about config.json and generation_config.json."""

@@ -1,0 +1,1 @@
+"""Rules about a checkpoint is a download, and some downloads are hostile."""

@@ -1,0 +1,1 @@
+"""Rules about safetensors shards and what is in them."""

@@ -1,0 +1,62 @@
+"""modelcheck: find what will go wrong with a model before you spend GPU money on it.
+
+`modelcheck.lint("path/to/checkpoint")` or, inside a trainer, `modelcheck.lint(tokenizer=..., model=...)`.
+Importing this package imports neither numpy, torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Unpack
+
+from modelcheck.check import Check, check
+from modelcheck.errors import PackError, UsageError
+from modelcheck.fact import Malformed, Missing, NotApplicable, fact
+from modelcheck.finding import Confidence, Finding, Severity
+from modelcheck.objects import Objects, present
+from modelcheck.report import FindingsError, Report
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+__version__ = "0.1.0"
+__all__ = [
+    "Check",
+    "Confidence",
+    "Finding",
+    "FindingsError",
+    "Malformed",
+    "Missing",
+    "NotApplicable",
+    "PackError",
+    "Report",
+    "Severity",
+    "UsageError",
+    "__version__",
+    "check",
+    "fact",
+    "lint",
+]
+
+
+def lint(
+    *targets: str | os.PathLike[str],
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    extend_select: Sequence[str] = (),
+    target: Sequence[str] = (),
+    weights: str = "embeddings",
+    pedantic: bool = False,
+    **objects: Unpack[Objects],
+) -> Report:
+    """Lint checkpoint folders, or the live objects of a trainer; the options are those of the command line.
+
+    Raises UsageError for options that mean nothing, TypeError where neither folders nor objects are given or both are.
+    """
+    from modelcheck.engine import Options, lint_folders, lint_objects
+
+    live = present(objects)
+    if bool(targets) == bool(live):
+        raise TypeError("lint: pass either paths of checkpoints or live objects (tokenizer=, model=, ...)")
+    options = Options(select, ignore, extend_select, target, weights, pedantic)
+    return Report((lint_objects(live, options),) if live else tuple(lint_folders(targets, options)))

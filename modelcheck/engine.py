@@ -1,0 +1,147 @@
+"""Run checks on targets: resolve what each asks for, keep the four states of a fact apart, collect a report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from modelcheck import packs
+from modelcheck.check import Check
+from modelcheck.errors import UsageError
+from modelcheck.fact import Malformed, Missing, NotApplicable
+from modelcheck.finding import Confidence, Finding
+from modelcheck.malformed import malformed_file
+from modelcheck.render.renderer import Renderer
+from modelcheck.report import Skipped, TargetReport
+from modelcheck.resolver import FactCrash, Resolver
+from modelcheck.selection import select
+from modelcheck.sources.local import LocalFolder
+from modelcheck.target import Targets
+
+if TYPE_CHECKING:
+    import os
+
+    from modelcheck.sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a caller may set for a run; the defaults are those of the command line."""
+
+    select: Sequence[str] = ()
+    ignore: Sequence[str] = ()
+    extend_select: Sequence[str] = ()
+    target: Sequence[str] = ()
+    weights: str = "embeddings"
+    pedantic: bool = False
+    checks: Sequence[Check] = field(default=(), repr=False)
+
+    def given(self) -> dict[str, Any]:
+        """The facts that come from the options."""
+        return {"target": Targets.parse(self.target), "weights": self.weights}
+
+
+def lint_folders(targets: Iterable[str | os.PathLike[str]], options: Options) -> Iterable[TargetReport]:
+    """Lint folders in order, yielding each result as it is there. Raises UsageError for wrong options."""
+    checks = select(options.checks or packs.load().checks, options.select, options.ignore, options.extend_select)
+    given = options.given()
+    with Renderer() as renderer:
+        for target in targets:
+            started = time.perf_counter()
+            try:
+                source = LocalFolder(target)
+            except UsageError as unreadable:
+                report = TargetReport(str(target), LocalFolder.kind, error=str(unreadable))
+            else:
+                report = lint_source(str(target), source, checks, given | {"renderer": renderer}, options.pedantic)
+            report.seconds = round(time.perf_counter() - started, 4)
+            yield report
+
+
+def lint_objects(objects: Mapping[str, object], options: Options) -> TargetReport:
+    """Lint the live objects of a trainer."""
+    from modelcheck.sources.memory import LiveObjects
+
+    checks = select(options.checks or packs.load().checks, options.select, options.ignore, options.extend_select)
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        renderer, source = stack.enter_context(Renderer()), stack.enter_context(LiveObjects(objects))
+        given = options.given() | {"renderer": renderer}
+        report = lint_source("live objects", source, checks, given, options.pedantic)
+    report.seconds = round(time.perf_counter() - started, 4)
+    return report
+
+
+def lint_source(
+    name: str, source: Source, checks: Iterable[Check], given: Mapping[str, Any], pedantic: bool
+) -> TargetReport:
+    """Run the checks on one source."""
+    report = TargetReport(name, source.kind)
+    facts = Resolver(packs.load().facts, {**given, "source": source})
+    broken: dict[str, Malformed] = {}
+    for check in checks:
+        _run(check, facts, report, broken)
+    if malformed_file in checks:
+        report.findings += map(_broken_finding, broken.values())
+    report.hide_below(Confidence.LOW if pedantic else Confidence.MEDIUM)
+    report.findings.sort(key=lambda f: (-f.severity, f.code, f.file or "", f.at or "", f.message))
+    report.internal = list(dict.fromkeys(report.internal))
+    return report
+
+
+def _run(check: Check, facts: Resolver, report: TargetReport, broken: dict[str, Malformed]) -> None:
+    try:
+        report.findings += check.findings(facts.arguments(check.needs))
+    except NotApplicable:
+        report.not_applicable += 1
+    except Missing as missing:
+        report.skipped.append(Skipped(check.code, check.slug, str(missing)))
+    except Malformed as malformed:
+        broken[str(malformed)] = malformed
+        report.skipped.append(Skipped(check.code, check.slug, str(malformed)))
+    except FactCrash as crash:
+        report.internal.append(f"internal error in {crash}")
+    except Exception as bug:
+        report.internal.append(f"internal error in {check.code} {check.slug}: {type(bug).__name__}: {bug}")
+
+
+def _broken_finding(malformed: Malformed) -> Finding:
+    rule = malformed_file
+    return Finding(malformed.problem, malformed.file, malformed.at, rule.severity, code=rule.code, slug=rule.slug)
+
+
+def check_facts(check: Check, given: Mapping[str, Any]) -> list[Finding]:
+    """Run one check on facts handed in by name. Raises TypeError where one can neither be found nor derived."""
+    with Renderer() as renderer:
+        facts = Resolver(packs.load().facts, {**Options().given(), "renderer": renderer, **given})
+        return _answer(check, facts, given)
+
+
+def check_target(check: Check, target: str | os.PathLike[str] | None, objects: Mapping[str, object]) -> list[Finding]:
+    """Run one check on a folder or on live objects, for `Check.__call__`."""
+    from modelcheck.sources.memory import LiveObjects
+
+    if (target is None) == (not objects):
+        raise TypeError(f"{check.slug}: pass either the path of a checkpoint or live objects (tokenizer=, model=, ...)")
+    with ExitStack() as stack:
+        source = LocalFolder(target) if target is not None else stack.enter_context(LiveObjects(objects))
+        given = Options().given() | {"renderer": stack.enter_context(Renderer()), "source": source}
+        return _answer(check, Resolver(packs.load().facts, given), given)
+
+
+def _answer(check: Check, facts: Resolver, given: Mapping[str, Any]) -> list[Finding]:
+    try:
+        return check.findings(facts.arguments(check.needs))
+    except NotApplicable:
+        return []
+    except KeyError as unknown:
+        raise TypeError(f"{check.slug} needs the fact {unknown}, given were: {', '.join(given) or 'none'}") from None
+    except Missing as missing:
+        if missing.argument:
+            raise TypeError(f"{check.slug} cannot be answered: pass {missing.argument}=") from None
+        raise UsageError(f"{check.slug} could not be checked: {missing}") from missing
+    except Malformed as malformed:
+        raise UsageError(f"{check.slug} could not be checked: {malformed}") from malformed

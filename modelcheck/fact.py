@@ -1,0 +1,62 @@
+"""Facts: typed, lazy views of a checkpoint, asked for by parameter name, and the ways in which one can be absent."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+MARK = "__modelcheck_fact__"
+
+
+class Unavailable(Exception):
+    """A fact has no value. Which subclass is raised decides what the report says."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NotApplicable(Unavailable):
+    """This kind of checkpoint has no such thing: nothing to check, nothing to report."""
+
+
+class Missing(Unavailable):
+    """It should be there, or a tool is lacking: listed as could-not-check.
+
+    `remedy` is what would supply it; `argument` names the live object to pass in a direct call.
+    """
+
+    def __init__(self, reason: str, *, remedy: str | None = None, argument: str | None = None) -> None:
+        super().__init__(f"{reason} ({remedy})" if remedy else reason)
+        self.argument = argument
+
+
+class Malformed(Unavailable):
+    """A file is there and cannot be used. Reported once as a finding; what depends on it could not be checked."""
+
+    def __init__(self, file: str, problem: str, *, at: str | None = None) -> None:
+        super().__init__(f"{file}: {problem}")
+        self.file, self.problem, self.at = file, problem, at
+
+
+def fact(function: F) -> F:
+    """Mark a function as the definition of the fact that bears its name. Its parameters are other facts."""
+    setattr(function, MARK, True)
+    return function
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A parameter of a check or fact: optional ones (default None) are passed None where not applicable."""
+
+    name: str
+    optional: bool
+
+
+def needs(function: Callable[..., Any]) -> tuple[Need, ...]:
+    """The facts that `function` asks for, by its parameter names."""
+    parameters = inspect.signature(function).parameters.values()
+    return tuple(Need(p.name, optional=p.default is None) for p in parameters)

@@ -1,0 +1,35 @@
+"""The facts of a checkpoint, one file for each family of them. This list is their registration."""
+
+from .chat_template import chat_template, is_chat
+from .config import config, generation_config
+from .conversations import conversations, rendered
+from .embeddings import embeddings
+from .files import files
+from .special_tokens import special_tokens, special_tokens_map, stop_ids, tokenizer_config
+from .tensors import tensors, weight_index
+from .texts import training_texts
+from .tokenizer import tokenizer, tokenizer_json
+from .untrained import untrained
+from .vocabulary import vocabulary
+
+__all__ = [
+    "chat_template",
+    "config",
+    "conversations",
+    "embeddings",
+    "files",
+    "generation_config",
+    "is_chat",
+    "rendered",
+    "special_tokens",
+    "special_tokens_map",
+    "stop_ids",
+    "tensors",
+    "tokenizer",
+    "tokenizer_config",
+    "tokenizer_json",
+    "training_texts",
+    "untrained",
+    "vocabulary",
+    "weight_index",
+]

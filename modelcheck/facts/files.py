@@ -1,0 +1,132 @@
+"""The files of a checkpoint, read with bounds and in the way their readers will read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from modelcheck.fact import Malformed, Missing, NotApplicable, fact
+from modelcheck.sources import Source
+
+# The largest published tokenizer_config.json known to us is 1.2 MB (Gemma 3).
+TEXT_LIMIT = 16 << 20
+LFS_POINTER = b"version https://git-lfs"
+
+JsonObject = Mapping[str, Any]
+
+
+class Files:
+    """Names, sizes and contents. Whatever is wrong with a file is raised as Malformed."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._sizes = source.sizes()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._sizes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sizes)
+
+    def size(self, name: str) -> int:
+        """Size in bytes."""
+        return self._sizes[name]
+
+    def require(self, name: str, why: str) -> None:
+        """Raise NotApplicable(why) where there is no such file, or Missing where a live object would bring it."""
+        if name in self:
+            return
+        if argument := self._source.absent.get(name):
+            raise Missing(f"no {argument} was passed", argument=argument)
+        raise NotApplicable(why)
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes [start, stop) of a file."""
+        end = self.size(name) if stop is None else stop
+        try:
+            return self._source.read(name, start, end)
+        except OSError as error:
+            raise Malformed(name, f"cannot be read: {error.strerror or error}") from error
+
+    def stream(self, name: str, start: int, stop: int, chunk: int) -> Iterator[memoryview]:
+        """Bytes [start, stop) in pieces; each view is valid until the next is asked for."""
+        try:
+            yield from self._source.stream(name, start, stop, chunk)
+        except OSError as error:
+            raise Malformed(name, f"cannot be read: {error.strerror or error}") from error
+
+    def is_lfs_pointer(self, name: str) -> bool:
+        """Whether git-LFS left a pointer of some 130 bytes in the file's place."""
+        return self.size(name) < 1024 and self.read(name, 0, self.size(name)).startswith(LFS_POINTER)
+
+    def refuse_pointer(self, name: str) -> None:
+        """Raise Malformed where git-LFS left a pointer."""
+        if self.is_lfs_pointer(name):
+            raise Malformed(
+                name, f"is a git-LFS pointer of {self.size(name)} bytes, not the file itself: run `git lfs pull`"
+            )
+
+    def text(self, name: str, limit: int = TEXT_LIMIT) -> str:
+        """The whole file as UTF-8."""
+        if self.size(name) > limit:
+            raise Malformed(
+                name, f"is {self.size(name) / 1e6:.0f} MB, more than the {limit / 1e6:.0f} MB that such a file may hold"
+            )
+        self.refuse_pointer(name)
+        try:
+            return self.read(name).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise Malformed(name, f"is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}") from error
+
+    def json(self, name: str, limit: int = TEXT_LIMIT) -> Any:
+        """The file's JSON value, as strict as the loaders are (no byte order mark)."""
+        text = self.text(name, limit)
+        if not text.strip():
+            raise Malformed(name, "is empty, expected JSON")
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            place = f"{error.lineno}:{error.colno}"
+            raise Malformed(
+                name, f"is not JSON: {error.msg} at line {error.lineno} column {error.colno}", at=place
+            ) from error
+        except RecursionError as error:
+            raise Malformed(name, "is JSON nested too deeply to be read") from error
+        except ValueError as error:
+            raise Malformed(name, f"is not JSON that can be read: {error}") from error
+
+    def json_object(self, name: str, limit: int = TEXT_LIMIT) -> dict[str, Any]:
+        """The file's JSON value, which must be an object."""
+        value = self.json(name, limit)
+        if not isinstance(value, dict):
+            raise Malformed(name, f"holds a JSON {json_type(value)}, expected an object", at="")
+        return value
+
+
+def json_type(value: object) -> str:
+    """What JSON calls the type of a value."""
+    names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), "null")
+
+
+def expect(file: str, at: str, value: Any, *types: type) -> Any:
+    """The value, if it is of one of the types (a boolean is no number). Raises Malformed naming the place."""
+    if type(value) in types:
+        return value
+    wanted = " or ".join(dict.fromkeys(json_type(t()) for t in types))
+    raise Malformed(
+        file, f"{at.rpartition('/')[2]} is a {json_type(value)} ({shorten(value)}), expected a {wanted}", at=at
+    )
+
+
+def shorten(value: object, limit: int = 60) -> str:
+    """A printable form of a value from a file, cut where it grows long."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+@fact
+def files(source: Source) -> Files:
+    """The files of the checkpoint."""
+    return Files(source)

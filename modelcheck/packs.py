@@ -1,0 +1,80 @@
+"""Load checks and facts from entry points, ours and third parties' alike, and refuse what is wrongly written."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any
+
+from modelcheck.check import Check
+from modelcheck.errors import PackError, did_you_mean
+from modelcheck.fact import MARK, needs
+from modelcheck.malformed import malformed_file
+
+# What the engine itself hands in; every other fact has a definition in a pack.
+ROOTS = frozenset({"source", "target", "weights", "renderer"})
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Every known check, by code, and the definition of every known fact."""
+
+    checks: tuple[Check, ...]
+    facts: Mapping[str, Callable[..., Any]]
+
+
+@functools.cache
+def load() -> Catalogue:
+    """The catalogue of the installed packs. Raises PackError naming file and line of what is wrong."""
+    facts = {f.__name__: f for module in _modules("modelcheck.facts") for f in _facts(module)}
+    found = {c.slug: c for module in _modules("modelcheck.checks") for c in _checks(module)}
+    checks = sorted([malformed_file, *found.values()], key=lambda c: c.code)
+    validate(checks, facts)
+    return Catalogue(tuple(checks), facts)
+
+
+def validate(checks: Iterable[Check], facts: Mapping[str, Callable[..., Any]]) -> None:
+    """Refuse an unknown fact (with the nearest name), a cycle (with its chain) and a code used twice."""
+    seen: dict[str, Check] = {}
+    for check in checks:
+        if check.code in seen:
+            raise PackError(f"{place(check.function)}: {check.code} is already {seen[check.code].slug!r}")
+        seen[check.code] = check
+    for function in [*(c.function for c in seen.values()), *facts.values()]:
+        for need in needs(function):
+            if need.name not in facts and need.name not in ROOTS:
+                known = did_you_mean(need.name, [*facts, *ROOTS])
+                raise PackError(f"{place(function)}: unknown fact {need.name!r}{known}")
+    for name in facts:
+        _refuse_cycle(name, facts, ())
+
+
+def _refuse_cycle(name: str, facts: Mapping[str, Callable[..., Any]], chain: tuple[str, ...]) -> None:
+    if name in chain:
+        cycle = " -> ".join([*chain[chain.index(name) :], name])
+        raise PackError(f"{place(facts[name])}: facts need each other in a circle: {cycle}")
+    for need in needs(facts[name]) if name in facts else ():
+        _refuse_cycle(need.name, facts, (*chain, name))
+
+
+def place(function: Callable[..., Any]) -> str:
+    """`file:line` of a definition."""
+    function = inspect.unwrap(function)
+    return f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
+
+
+def _modules(group: str) -> Iterator[ModuleType]:
+    for entry in sorted(entry_points(group=group), key=lambda e: e.name):
+        yield entry.load()
+
+
+def _checks(module: ModuleType) -> Iterator[Check]:
+    return (value for value in vars(module).values() if isinstance(value, Check))
+
+
+def _facts(module: ModuleType) -> Iterator[Callable[..., Any]]:
+    return (value for value in vars(module).values() if hasattr(value, MARK))

@@ -1,0 +1,109 @@
+"""The renderer's process: imports jinja2 once, then forks a child for every template and outlives what that does.
+
+Run by path, with `-I`: nothing of modelcheck is imported. Requests and answers are JSON, each behind its length in
+eight bytes, on stdin and stdout. The limits are those of docs/design: 512 MB, 2 s of CPU, 3 s of wall clock, no files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from typing import BinaryIO
+
+sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), *sys.argv[1:]]
+
+import work
+
+MEMORY, CPU_SECONDS, WALL_SECONDS = 512 << 20, 2, 3.0
+ANSWER_LIMIT = 64 << 20
+
+
+def receive(stream: BinaryIO) -> bytes | None:
+    """One message, or None at the end of the stream."""
+    head = stream.read(8)
+    return stream.read(int.from_bytes(head, "little")) if len(head) == 8 else None
+
+
+def send(stream: BinaryIO, message: bytes) -> None:
+    """Write one message."""
+    stream.write(len(message).to_bytes(8, "little") + message)
+    stream.flush()
+
+
+def limit() -> None:
+    """Bound this process before it touches the template."""
+    for what, bound in (
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_CPU, CPU_SECONDS),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NOFILE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (bound, bound))
+
+
+def isolated(request: bytes) -> bytes:
+    """The answer of a limited child, or the reason why it had to be killed."""
+    readable, writable = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(readable)
+        _child(request, writable)
+    os.close(writable)
+    answer, deadline = bytearray(), time.monotonic() + WALL_SECONDS
+    cause = _collect(readable, answer, deadline)
+    os.close(readable)
+    if cause:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if not cause and status == 0:
+        return bytes(answer)
+    return json.dumps({"killed": cause or _death(status)}).encode()
+
+
+def _child(request: bytes, writable: int) -> None:
+    try:
+        os.closerange(0, 3)
+        limit()
+        answer = json.dumps(work.answer(json.loads(request))).encode()
+    except MemoryError:
+        answer = json.dumps({"killed": f"it asked for more than {MEMORY >> 20} MB of memory"}).encode()
+    except BaseException as error:  # the child must never return into the zygote's loop
+        answer = json.dumps({"crashed": f"{type(error).__name__}: {error}"}).encode()
+    while answer:
+        answer = answer[os.write(writable, answer) :]
+    os._exit(0)
+
+
+def _collect(readable: int, answer: bytearray, deadline: float) -> str | None:
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([readable], [], [], left)[0]:
+            return f"it ran for more than {WALL_SECONDS:.0f} seconds"
+        piece = os.read(readable, 1 << 20)
+        if not piece:
+            return None
+        answer += piece
+        if len(answer) > ANSWER_LIMIT:
+            return f"it wrote more than {ANSWER_LIMIT >> 20} MB"
+
+
+def _death(status: int) -> str:
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL):
+        return f"it used more than {CPU_SECONDS} seconds of CPU"
+    return f"its process died with status {status}"
+
+
+def main() -> None:
+    """Answer requests until the parent closes the pipe."""
+    while (request := receive(sys.stdin.buffer)) is not None:
+        send(sys.stdout.buffer, isolated(request))
+
+
+if __name__ == "__main__":
+    main()

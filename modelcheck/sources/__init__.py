@@ -1,0 +1,27 @@
+"""Where a checkpoint's bytes come from: by file name and range, whoever keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+
+class Source(Protocol):
+    """Bytes by name and range. Names are relative, with `/` between folder and file."""
+
+    @property
+    def kind(self) -> str:
+        """`folder` or `objects`: what the JSON report calls the source."""
+
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """For live objects: what is not there because the caller passed no such object, {file name: argument}."""
+
+    def sizes(self) -> Mapping[str, int]:
+        """{file name: size in bytes} of every file of the checkpoint."""
+
+    def read(self, name: str, start: int, stop: int) -> bytes:
+        """Bytes [start, stop) of a file. Raises OSError where they cannot be had."""
+
+    def stream(self, name: str, start: int, stop: int, chunk: int) -> Iterator[memoryview]:
+        """Bytes [start, stop) in pieces of `chunk`; each view is valid until the next is asked for."""

@@ -1,0 +1,80 @@
+"""A checkpoint in a folder."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from modelcheck.errors import UsageError
+
+# Where transformers looks for further named templates; nothing else is read from sub-folders.
+TEMPLATE_FOLDER = "additional_chat_templates"
+
+
+class LocalFolder:
+    """A folder's own files (and those of `additional_chat_templates/`), read by `pread`, never mapped."""
+
+    kind = "folder"
+    absent: Mapping[str, str] = {}
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raises UsageError, with what to do, where the path is no readable folder."""
+        self.path = Path(path)
+        try:
+            self._sizes = _listing(self.path)
+        except FileNotFoundError:
+            raise UsageError(
+                f"{self.path}: no such folder (hub ids cannot be linted yet: download the repository first)"
+            ) from None
+        except NotADirectoryError:
+            raise UsageError(f"{self.path}: is a file; name the folder of the checkpoint") from None
+        except OSError as error:
+            raise UsageError(f"{self.path}: {error.strerror or error}") from None
+        if not self._sizes:
+            raise UsageError(f"{self.path}: the folder is empty, there is nothing to lint")
+
+    def sizes(self) -> Mapping[str, int]:
+        return self._sizes
+
+    def read(self, name: str, start: int, stop: int) -> bytes:
+        return b"".join(bytes(piece) for piece in self.stream(name, start, stop, stop - start))
+
+    def stream(self, name: str, start: int, stop: int, chunk: int) -> Iterator[memoryview]:
+        buffer = memoryview(bytearray(min(chunk, stop - start)))
+        descriptor = _open_regular(self.path / name)
+        try:
+            while start < stop:
+                got = os.preadv(descriptor, [buffer[: stop - start]], start)
+                if not got:
+                    raise OSError(f"ends at byte {start}, {stop - start} bytes early")
+                yield buffer[:got]
+                start += got
+        finally:
+            os.close(descriptor)
+
+
+def _listing(folder: Path) -> dict[str, int]:
+    sizes = {}
+    for prefix, place in (("", folder), (f"{TEMPLATE_FOLDER}/", folder / TEMPLATE_FOLDER)):
+        if prefix and not place.is_dir():
+            continue
+        for entry in sorted(os.scandir(place), key=lambda e: e.name):
+            try:
+                status = entry.stat()
+            except OSError:
+                sizes[prefix + entry.name] = 0  # a dangling or looping link: reading it says so
+            else:
+                if not stat.S_ISDIR(status.st_mode):
+                    sizes[prefix + entry.name] = status.st_size
+    return sizes
+
+
+def _open_regular(path: Path) -> int:
+    # O_NONBLOCK: opening a named pipe must not wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("is not a regular file")
+    return descriptor

@@ -1,0 +1,108 @@
+"""For authors of rules: the healthy tiny checkpoint, overlays on it, and the tests that every pack should run.
+
+from modelcheck.testing import lint_overlay
+assert not lint_overlay({"config.json": '{"use_cache": true}'}).errors
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import modelcheck
+from modelcheck import packs, tiny
+from modelcheck.report import Report
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+WEIGHTS = "model.safetensors"
+
+
+def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
+    """Write the healthy tiny checkpoint with an overlay over it, and return the folder.
+
+    A JSON file is merge-patched (RFC 7386), any other is replaced, and the text `null` deletes a file. `tensors.json`
+    changes weights: {name: null} drops one, {name: [dtype, shape, fill]} replaces one (fill: zeros, ones, nan, normal),
+    {name: {"4": fill, "7": 9}} changes rows (row 7 becomes a copy of row 9).
+    """
+    files = dict(tiny.files())
+    if "tensors.json" in overlay:
+        files[WEIGHTS] = _weights(json.loads(overlay["tensors.json"]))
+    for name, text in overlay.items():
+        if text.strip() == "null":
+            files.pop(name, None)
+        elif name != "tensors.json":
+            files[name] = _patched(files.get(name, b""), text)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def lint_overlay(overlay: Mapping[str, str], **options: Any) -> Report:
+    """Lint the healthy tiny checkpoint under an overlay, with all rules on."""
+    with tempfile.TemporaryDirectory() as folder:
+        return modelcheck.lint(write_overlay(Path(folder), overlay), **options)
+
+
+def merge_patch(document: Any, patch: Any) -> Any:
+    """RFC 7386: objects are merged key by key, null deletes, anything else replaces."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(document) if isinstance(document, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge_patch(merged.get(key), value)
+    return merged
+
+
+def type_mismatches() -> list[str]:
+    """Parameters of checks and facts whose annotation is not what the fact of that name returns."""
+    catalogue = packs.load()
+    returns = {name: get_type_hints(f)["return"] for name, f in catalogue.facts.items()}
+    wrong = []
+    for function in [*(c.function for c in catalogue.checks), *catalogue.facts.values()]:
+        for name, hint in get_type_hints(function).items():
+            if name in returns and hint not in (returns[name], returns[name] | None):
+                wrong.append(f"{packs.place(function)}: {name} is annotated {hint}, the fact is {returns[name]}")
+    return wrong
+
+
+def _patched(content: bytes, text: str) -> bytes:
+    try:
+        document, patch = json.loads(content), json.loads(text)
+    except ValueError:  # a new file, or one that is no JSON before or after
+        return text.encode()
+    return json.dumps(merge_patch(document, patch), indent=2, ensure_ascii=False).encode()
+
+
+def _weights(changes: Mapping[str, Any]) -> bytes:
+    tensors = {name: values.copy() for name, values in tiny.tensors().items()}
+    dtypes = {}
+    for name, change in changes.items():
+        if change is None:
+            del tensors[name]
+        elif isinstance(change, list):
+            dtypes[name], shape, fill = change
+            tensors[name] = _filled(shape, fill)
+        else:
+            for row, fill in change.items():
+                source = tensors[name]
+                source[int(row)] = source[fill] if isinstance(fill, int) else _filled(source.shape[1:], fill)
+    return tiny.safetensors(tensors, dtypes)
+
+
+def _filled(shape: Any, fill: str) -> NDArray[np.float32]:
+    import numpy as np
+
+    if fill == "normal":
+        return np.random.default_rng(7).normal(0, 0.05, shape).astype(np.float32)
+    return np.full(shape, {"zeros": 0.0, "ones": 1.0, "nan": np.nan}[fill], np.float32)

@@ -1,0 +1,1 @@
+"""Front ends for other people's programs: pytest, trainers."""
