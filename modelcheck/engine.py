@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelcheck import packs
 from modelcheck.check import Check
-from modelcheck.errors import UsageError
-from modelcheck.fact import Malformed, Missing, NotApplicable
+from modelcheck.errors import UsageError, raised_at
+from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed
 from modelcheck.finding import Confidence, Finding
 from modelcheck.malformed import malformed_file
 from modelcheck.render.renderer import Renderer
@@ -37,7 +37,11 @@ class Options:
     target: Sequence[str] = ()
     weights: str = "embeddings"
     pedantic: bool = False
-    checks: Sequence[Check] = field(default=(), repr=False)
+
+    def checks(self) -> list[Check]:
+        """The rules that run. A file too broken for one of them is always told, unless told not to."""
+        extended = [*self.extend_select, malformed_file.code]
+        return select(packs.load().checks, self.select, self.ignore, extended)
 
     def given(self) -> dict[str, Any]:
         """The facts that come from the options."""
@@ -46,8 +50,7 @@ class Options:
 
 def lint_folders(targets: Iterable[str | os.PathLike[str]], options: Options) -> Iterable[TargetReport]:
     """Lint folders in order, yielding each result as it is there. Raises UsageError for wrong options."""
-    checks = select(options.checks or packs.load().checks, options.select, options.ignore, options.extend_select)
-    given = options.given()
+    checks, given = options.checks(), options.given()
     with Renderer() as renderer:
         for target in targets:
             started = time.perf_counter()
@@ -65,7 +68,7 @@ def lint_objects(objects: Mapping[str, object], options: Options) -> TargetRepor
     """Lint the live objects of a trainer."""
     from modelcheck.sources.memory import LiveObjects
 
-    checks = select(options.checks or packs.load().checks, options.select, options.ignore, options.extend_select)
+    checks = options.checks()
     started = time.perf_counter()
     with ExitStack() as stack:
         renderer, source = stack.enter_context(Renderer()), stack.enter_context(LiveObjects(objects))
@@ -105,7 +108,7 @@ def _run(check: Check, facts: Resolver, report: TargetReport, broken: dict[str, 
     except FactCrash as crash:
         report.internal.append(f"internal error in {crash}")
     except Exception as bug:
-        report.internal.append(f"internal error in {check.code} {check.slug}: {type(bug).__name__}: {bug}")
+        report.internal.append(f"internal error in {check.code} {check.slug}: {type(bug).__name__}: {bug}{raised_at(bug)}")
 
 
 def _broken_finding(malformed: Malformed) -> Finding:
@@ -117,7 +120,7 @@ def check_facts(check: Check, given: Mapping[str, Any]) -> list[Finding]:
     """Run one check on facts handed in by name. Raises TypeError where one can neither be found nor derived."""
     with Renderer() as renderer:
         facts = Resolver(packs.load().facts, {**Options().given(), "renderer": renderer, **given})
-        return _answer(check, facts, given)
+        return _answer(check, facts)
 
 
 def check_target(check: Check, target: str | os.PathLike[str] | None, objects: Mapping[str, object]) -> list[Finding]:
@@ -129,19 +132,17 @@ def check_target(check: Check, target: str | os.PathLike[str] | None, objects: M
     with ExitStack() as stack:
         source = LocalFolder(target) if target is not None else stack.enter_context(LiveObjects(objects))
         given = Options().given() | {"renderer": stack.enter_context(Renderer()), "source": source}
-        return _answer(check, Resolver(packs.load().facts, given), given)
+        return _answer(check, Resolver(packs.load().facts, given))
 
 
-def _answer(check: Check, facts: Resolver, given: Mapping[str, Any]) -> list[Finding]:
+def _answer(check: Check, facts: Resolver) -> list[Finding]:
     try:
         return check.findings(facts.arguments(check.needs))
     except NotApplicable:
         return []
-    except KeyError as unknown:
-        raise TypeError(f"{check.slug} needs the fact {unknown}, given were: {', '.join(given) or 'none'}") from None
+    except NotPassed as missing:
+        raise TypeError(f"{check.slug} cannot be answered: pass {missing.argument}=") from None
     except Missing as missing:
-        if missing.argument:
-            raise TypeError(f"{check.slug} cannot be answered: pass {missing.argument}=") from None
         raise UsageError(f"{check.slug} could not be checked: {missing}") from missing
     except Malformed as malformed:
         raise UsageError(f"{check.slug} could not be checked: {malformed}") from malformed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
@@ -18,3 +19,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest known word, or nothing."""
     near = difflib.get_close_matches(word, sorted(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def raised_at(bug: BaseException) -> str:
+    """` (file:line)` of the innermost frame, for the report of an internal error."""
+    frames = traceback.extract_tb(bug.__traceback__)
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

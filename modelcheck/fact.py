@@ -24,13 +24,17 @@ class NotApplicable(Unavailable):
 
 
 class Missing(Unavailable):
-    """It should be there, or a tool is lacking: listed as could-not-check.
+    """It should be there, or a tool is lacking: listed as could-not-check. `remedy` is what would supply it."""
 
-    `remedy` is what would supply it; `argument` names the live object to pass in a direct call.
-    """
-
-    def __init__(self, reason: str, *, remedy: str | None = None, argument: str | None = None) -> None:
+    def __init__(self, reason: str, *, remedy: str | None = None) -> None:
         super().__init__(f"{reason} ({remedy})" if remedy else reason)
+
+
+class NotPassed(Missing):
+    """The live object that would bring it was not passed; `argument` is its name."""
+
+    def __init__(self, argument: str) -> None:
+        super().__init__(f"no {argument} was passed", remedy=f"pass {argument}=")
         self.argument = argument
 
 

@@ -6,14 +6,15 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from modelcheck.fact import Need, NotApplicable, Unavailable, needs
+from modelcheck.errors import raised_at
+from modelcheck.fact import Need, NotApplicable, NotPassed, Unavailable, needs
 
 
 class FactCrash(Exception):
     """A fact raised something it should not have: a bug of ours (or of a pack), never the user's fault."""
 
     def __init__(self, name: str, cause: BaseException) -> None:
-        super().__init__(f"fact {name!r} crashed: {type(cause).__name__}: {cause}")
+        super().__init__(f"fact {name}: {type(cause).__name__}: {cause}{raised_at(cause)}")
         self.__cause__ = cause
 
 
@@ -31,7 +32,7 @@ class Resolver:
         self._lock = threading.RLock()
 
     def __getitem__(self, name: str) -> Any:
-        """The value of the fact. Raises `Unavailable` where it has none, KeyError where nobody defines it."""
+        """The value of the fact. Raises `Unavailable` where it has none, `FactCrash` where its definition failed."""
         with self._lock:
             if name in self._failures:
                 raise self._failures[name].with_traceback(None)
@@ -40,18 +41,20 @@ class Resolver:
             return self._values[name]
 
     def arguments(self, wanted: Iterable[Need]) -> dict[str, Any]:
-        """Values for the parameters of a check or fact; None for an optional one that does not apply."""
+        """Values for the parameters of a check or fact; None for an optional one that does not apply or was not passed."""
         return {need.name: self._argument(need) for need in wanted}
 
     def _argument(self, need: Need) -> Any:
         try:
             return self[need.name]
-        except NotApplicable:
+        except (NotApplicable, NotPassed):
             if need.optional:
                 return None
             raise
 
     def _compute(self, name: str) -> Any:
+        if name not in self._catalogue:
+            raise NotPassed(name)
         function = self._catalogue[name]
         try:
             return function(**self.arguments(needs(function)))

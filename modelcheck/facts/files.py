@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from modelcheck.fact import Malformed, Missing, NotApplicable, fact
+from modelcheck.fact import Malformed, NotApplicable, NotPassed, fact
 from modelcheck.sources import Source
 
 # The largest published tokenizer_config.json known to us is 1.2 MB (Gemma 3).
@@ -34,11 +34,11 @@ class Files:
         return self._sizes[name]
 
     def require(self, name: str, why: str) -> None:
-        """Raise NotApplicable(why) where there is no such file, or Missing where a live object would bring it."""
+        """Raise NotApplicable(why) where there is no such file, or NotPassed where a live object would bring it."""
         if name in self:
             return
         if argument := self._source.absent.get(name):
-            raise Missing(f"no {argument} was passed", argument=argument)
+            raise NotPassed(argument)
         raise NotApplicable(why)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:

@@ -1,0 +1,56 @@
+"""The report as a person reads it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import click
+
+from modelcheck.finding import Finding, Severity
+from modelcheck.report import Skipped, TargetReport
+
+COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
+
+
+def render(report: TargetReport) -> str:
+    """One target: its findings, then what is hidden, what could not be checked, and the count."""
+    lines = [click.style(printable(report.target), bold=True)]
+    if report.error:
+        return "\n".join([*lines, click.style(f"  cannot be read: {printable(report.error)}", fg="red"), ""])
+    for finding in report.findings:
+        lines += _finding(finding)
+    lines += [click.style(f"  {printable(text)}; please report it", fg="magenta") for text in report.internal]
+    lines += _skipped(report.skipped)
+    return "\n".join([*lines, f"  {_summary(report)}", ""])
+
+
+def _finding(finding: Finding) -> Iterator[str]:
+    severity = click.style(f"{finding.severity!s:<7}", fg=COLOURS[finding.severity], bold=True)
+    place = ":".join(part for part in (finding.file, finding.at) if part) or "checkpoint"
+    yield f"  {severity} {finding.code} {click.style(finding.slug, bold=True)}  {click.style(printable(place), dim=True)}"
+    yield f"          {printable(finding.message)}"
+
+
+def _skipped(skipped: list[Skipped]) -> Iterator[str]:
+    reasons: dict[str, list[str]] = {}
+    for item in skipped:
+        reasons.setdefault(item.reason, []).append(item.slug)
+    for reason, slugs in reasons.items():
+        yield click.style(f"  could not check {', '.join(slugs)}: {printable(reason)}", dim=True)
+
+
+def _summary(report: TargetReport) -> str:
+    counts = Counter(f.severity for f in report.findings)
+    parts = [f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in sorted(Severity, reverse=True) if counts[s]]
+    text = ", ".join(parts) if parts else "no findings"
+    if report.skipped:
+        text += f"; {len(report.skipped)} rules could not be checked"
+    if report.hidden:
+        text += f"; {report.hidden} of low confidence hidden (--pedantic shows them)"
+    return f"{text}; {report.seconds:.2f} s"
+
+
+def printable(text: str) -> str:
+    """Text from a checkpoint with everything escaped that would act on a terminal or could not be encoded."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,0 +1,76 @@
+"""Settings from the nearest modelcheck.toml or pyproject.toml `[tool.modelcheck]`, upwards from the working folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from modelcheck.errors import UsageError, did_you_mean
+from modelcheck.facts.files import json_type
+
+FAIL_ON = ("error", "warning", "info")
+WEIGHTS = ("none", "embeddings", "full")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a settings file may say; the names are those of the command line, and so are the defaults."""
+
+    select: list[str] = field(default_factory=list)
+    ignore: list[str] = field(default_factory=list)
+    extend_select: list[str] = field(default_factory=list)
+    target: list[str] = field(default_factory=list)
+    fail_on: str = "error"
+    weights: str = "embeddings"
+    pedantic: bool = False
+    strict: bool = False
+
+
+CHOICES = {"fail_on": FAIL_ON, "weights": WEIGHTS}
+
+
+def find(folder: Path) -> Settings:
+    """The settings in force in a folder. Raises UsageError naming file and key of what is wrong."""
+    for place in (folder, *folder.parents):
+        for name in ("modelcheck.toml", "pyproject.toml"):
+            if (place / name).is_file() and (table := _table(place / name)) is not None:
+                return _read(place / name, table)
+    return Settings()
+
+
+def _table(path: Path) -> Mapping[str, Any] | None:
+    import tomllib
+
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    if path.name == "modelcheck.toml":
+        return document
+    return document.get("tool", {}).get("modelcheck")
+
+
+def _read(path: Path, table: Mapping[str, Any]) -> Settings:
+    known = {f.name.replace("_", "-"): f.name for f in fields(Settings)}
+    # Jobs of fine-tune evaluations share modelcheck.toml; they are read elsewhere.
+    values = {key: value for key, value in table.items() if key != "job"}
+    for key in values:
+        if key not in known:
+            raise UsageError(f"{path}: unknown setting {key!r}{did_you_mean(key, known)}; known are {', '.join(known)}")
+    return Settings(**{known[key]: _value(path, key, known[key], value) for key, value in values.items()})
+
+
+def _value(path: Path, key: str, name: str, value: Any) -> Any:
+    default = getattr(Settings(), name)
+    if isinstance(default, list):
+        right = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        wanted = "a list of strings"
+    elif name in CHOICES:
+        right, wanted = value in CHOICES[name], " or ".join(CHOICES[name])
+    else:
+        right, wanted = isinstance(value, bool), "true or false"
+    if not right:
+        raise UsageError(f"{path}: {key} is {value!r} (a {json_type(value)}), expected {wanted}")
+    return value
