@@ -33,11 +33,17 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--select", multiple=True, metavar="RULE", help="Run only these: a code, family or slug."),
             click.option("--ignore", multiple=True, metavar="RULE", help="Leave these out."),
             click.option("--extend-select", multiple=True, metavar="RULE", help="Run these too."),
-            click.option("--target", multiple=True, metavar="RUNTIME", help="What it must work with, e.g. 'vllm==0.33'."),
-            click.option("--weights", type=click.Choice(["none", "embeddings", "full"]), help="How much tensor data to read."),
+            click.option(
+                "--target", multiple=True, metavar="RUNTIME", help="What it must work with, e.g. 'vllm==0.33'."
+            ),
+            click.option(
+                "--weights", type=click.Choice(["none", "embeddings", "full"]), help="How much tensor data to read."
+            ),
             click.option("--pedantic/--no-pedantic", default=None, help="Show findings of low confidence too."),
             click.option("--strict/--no-strict", default=None, help="Fail when a rule could not be checked."),
-            click.option("--fail-on", type=click.Choice(["error", "warning", "info"]), help="Exit 1 from this severity on."),
+            click.option(
+                "--fail-on", type=click.Choice(["error", "warning", "info"]), help="Exit 1 from this severity on."
+            ),
             click.option("--exit-zero", is_flag=True, help="Exit 0 whatever is found."),
         ]
     ):

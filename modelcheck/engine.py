@@ -108,7 +108,9 @@ def _run(check: Check, facts: Resolver, report: TargetReport, broken: dict[str, 
     except FactCrash as crash:
         report.internal.append(f"internal error in {crash}")
     except Exception as bug:
-        report.internal.append(f"internal error in {check.code} {check.slug}: {type(bug).__name__}: {bug}{raised_at(bug)}")
+        report.internal.append(
+            f"internal error in {check.code} {check.slug}: {type(bug).__name__}: {bug}{raised_at(bug)}"
+        )
 
 
 def _broken_finding(malformed: Malformed) -> Finding:

@@ -5,24 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modelcheck.check import check
-from modelcheck.facts.config import Config
-from modelcheck.facts.files import JsonObject
+from modelcheck.facts.config import Config, token_ids
 from modelcheck.facts.special_tokens import SpecialTokens
 from modelcheck.finding import Finding, Severity
 
-COLLATORS = (
+CONSEQUENCE = (
     "transformers' DataCollatorForLanguageModeling(mlm=False) and every collator that masks labels equal to the pad id "
     "erase each EOS from the loss, so the tuned model does not stop; TRL's own collator, which pads labels with -100, is safe"
 )
 
 
 @check("TOK001", severity=Severity.ERROR)
-def pad_is_eos(
-    special_tokens: SpecialTokens,
-    is_chat: bool,
-    config: Config | None = None,
-    generation_config: JsonObject | None = None,
-) -> Iterator[Finding]:
+def pad_is_eos(special_tokens: SpecialTokens, is_chat: bool, config: Config | None = None) -> Iterator[Finding]:
     """The pad token is the EOS token, so the model may never learn to stop.
 
     Why: collators that hide padding from the loss do it by comparing labels with the pad id. If that id is also the
@@ -45,12 +39,19 @@ def pad_is_eos(
         ```
 
     Traps: pad may be a *secondary* stop id (Qwen2.5 pads with a token that also ends generation): only the tokenizer's
-    own EOS counts. A base model that has one all-purpose token (GPT-2, Pythia) is a warning. Inference alone is not hurt.
+    own EOS counts. A base model that has one all-purpose token (GPT-2, Pythia) is a warning. Inference alone is not
+    hurt, so a pad id in generation_config.json is left alone.
 
     Sources: trl#976, trl#734, unsloth#416; 15 of 48 user checkpoints had it.
     """
     pad, eos = special_tokens.by_role.get("pad_token"), special_tokens.by_role.get("eos_token")
-    severity = Severity.ERROR if is_chat else Severity.WARNING
     if pad and eos and pad.content == eos.content:
-        message = f"pad_token and eos_token are both {pad.content!r}, expected two tokens: {COLLATORS}"
-        yield Finding(message, pad.file, pad.at, severity)
+        message = f"pad_token and eos_token are both {pad.content!r}, expected two tokens: {CONSEQUENCE}"
+        yield Finding(message, pad.file, pad.at, Severity.ERROR if is_chat else Severity.WARNING)
+    elif not pad and config and (pad_id := config.integer("pad_token_id")) is not None:
+        if pad_id in token_ids(config.file, {"eos_token_id": config.where("eos_token_id")[1]}, "eos_token_id")[:1]:
+            message = (
+                f"pad_token_id and eos_token_id are both {pad_id} and the tokenizer has no pad token of its own, "
+                f"expected two ids: {CONSEQUENCE}"
+            )
+            yield Finding(message, config.file, config.where("pad_token_id")[0], Severity.WARNING)

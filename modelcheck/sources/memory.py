@@ -47,12 +47,16 @@ class LiveObjects:
         if "model" in self._objects:
             self._add_model(_base(self._objects["model"]))
         if "peft_config" in self._objects:
-            self._texts["adapter_config.json"] = _json(_method(self._objects["peft_config"], "peft_config", "to_dict")())
+            self._texts["adapter_config.json"] = _json(
+                _method(self._objects["peft_config"], "peft_config", "to_dict")()
+            )
         if "train_dataset" in self._objects and (texts := _texts(self._objects["train_dataset"])):
             self._texts[SAMPLE] = _json(texts)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.close()
 
     def sizes(self) -> Mapping[str, int]:
