@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -116,10 +117,11 @@ def _print(reports: Iterable[TargetReport], form: str) -> list[TargetReport]:
     from modelcheck.output import json, text
 
     gathered = []
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for report in reports:
         gathered.append(report)
         if form == "text":
-            click.echo(text.render(report))
+            click.echo(text.render(report, width))
     if form == "json":
         click.echo(json.render(gathered))
     return gathered

@@ -103,7 +103,7 @@ def _run(check: Check, facts: Resolver, report: TargetReport, broken: dict[str, 
     except Missing as missing:
         report.skipped.append(Skipped(check.code, check.slug, str(missing)))
     except Malformed as malformed:
-        broken[str(malformed)] = malformed
+        broken.setdefault(malformed.file, malformed)
         report.skipped.append(Skipped(check.code, check.slug, str(malformed)))
     except FactCrash as crash:
         report.internal.append(f"internal error in {crash}")

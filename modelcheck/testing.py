@@ -81,7 +81,7 @@ def _patched(content: bytes, text: str) -> bytes:
         document, patch = json.loads(content), json.loads(text)
     except ValueError:  # a new file, or one that is no JSON before or after
         return text.encode()
-    return json.dumps(merge_patch(document, patch), indent=2, ensure_ascii=False).encode()
+    return json.dumps(merge_patch(document, patch), indent=2).encode()
 
 
 def _weights(changes: Mapping[str, Any]) -> bytes:

@@ -46,21 +46,21 @@ def eos_disagrees(stop_ids: StopIds, special_tokens: SpecialTokens, is_chat: boo
     Sources: unsloth#5386 (a merge reset Gemma's list), Qwen3#927, LLaMA-Factory#9189, vLLM PR #4182.
     """
     generation, config = [s.id for s in stop_ids.generation], [s.id for s in stop_ids.config]
-    if generation and config and not set(generation) & set(config):
+    listed = stop_ids.generation or stop_ids.config
+    unheard = [s.id for s in stop_ids.tokenizer if is_chat and listed and s.id not in {stop.id for stop in listed}]
+    if unheard:
+        message = (
+            f"eos_token_id is {_plain([s.id for s in listed])}, expected it to hold {unheard[0]}, the tokenizer's "
+            f"eos_token {special_tokens.content('eos_token')!r}: a model trained to end its turns with that token "
+            "does not stop there"
+        )
+        yield Finding(message, listed[0].file, listed[0].at)
+    elif generation and config and not set(generation) & set(config):
         message = (
             f"eos_token_id is {_plain(config)} in config.json and {_plain(generation)} here, expected one in common: "
             "runtimes that read the one stop where those that read the other do not"
         )
         yield Finding(message, "generation_config.json", "/eos_token_id")
-    for stop in stop_ids.tokenizer if is_chat else ():
-        listed = stop_ids.generation or stop_ids.config
-        if listed and stop.id not in {s.id for s in listed}:
-            message = (
-                f"eos_token_id is {_plain([s.id for s in listed])}, expected it to hold {stop.id}, the tokenizer's "
-                f"eos_token {special_tokens.content('eos_token')!r}: a model trained to end its turns with that token "
-                "does not stop there"
-            )
-            yield Finding(message, listed[0].file, listed[0].at)
 
 
 def _plain(ids: list[int]) -> str:

@@ -51,7 +51,7 @@ def pad_is_eos(special_tokens: SpecialTokens, is_chat: bool, config: Config | No
     elif not pad and config and (pad_id := config.integer("pad_token_id")) is not None:
         if pad_id in token_ids(config.file, {"eos_token_id": config.where("eos_token_id")[1]}, "eos_token_id")[:1]:
             message = (
-                f"pad_token_id and eos_token_id are both {pad_id} and the tokenizer has no pad token of its own, "
+                f"pad_token_id and eos_token_id are both {pad_id} and no tokenizer file names a pad token, "
                 f"expected two ids: {CONSEQUENCE}"
             )
             yield Finding(message, config.file, config.where("pad_token_id")[0], Severity.WARNING)

@@ -54,7 +54,7 @@ def special_token_unknown(special_tokens: SpecialTokens, vocabulary: Vocabulary,
             continue
         near = did_you_mean(token.content, [c for c in vocabulary.added if c != token.content])
         message = (
-            f"{role} is {token.content!r}, expected a token of {vocabulary.file}{near}: "
-            "transformers adds it behind the vocabulary, where no trained embedding row is, other runtimes split it"
+            f"{role} is {token.content!r}, expected a token that {vocabulary.file} has: transformers adds it behind the "
+            f"vocabulary, where no row was trained, other runtimes split it into pieces{near}"
         )
         yield Finding(message, token.file, token.at, Severity.ERROR if role in NEEDED else Severity.WARNING)

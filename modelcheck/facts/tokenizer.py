@@ -67,7 +67,10 @@ class Tokenizer:
 def tokenizer_json(files: Files) -> str:
     """The text of tokenizer.json."""
     files.require("tokenizer.json", "there is no tokenizer.json")
-    return files.text("tokenizer.json", TOKENIZER_LIMIT)
+    text = files.text("tokenizer.json", TOKENIZER_LIMIT)
+    if not text.strip():
+        raise Malformed("tokenizer.json", "is empty, expected JSON")
+    return text
 
 
 @fact

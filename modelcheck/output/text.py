@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
@@ -10,26 +12,37 @@ import click
 from modelcheck.finding import Finding, Severity
 from modelcheck.report import Skipped, TargetReport
 
+INDENT = " " * 10
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
 
 
-def render(report: TargetReport) -> str:
-    """One target: its findings, then what is hidden, what could not be checked, and the count."""
+def render(report: TargetReport, width: int | None = None) -> str:
+    """One target: its findings, then what is hidden, what could not be checked, and the count.
+
+    Messages are wrapped to `width` columns, the terminal's; None leaves each on one line, for files and pipes.
+    """
     lines = [click.style(printable(report.target), bold=True)]
     if report.error:
         return "\n".join([*lines, click.style(f"  cannot be read: {printable(report.error)}", fg="red"), ""])
     for finding in report.findings:
-        lines += _finding(finding)
+        lines += _finding(finding, width)
     lines += [click.style(f"  {printable(text)}; please report it", fg="magenta") for text in report.internal]
     lines += _skipped(report.skipped)
     return "\n".join([*lines, f"  {_summary(report)}", ""])
 
 
-def _finding(finding: Finding) -> Iterator[str]:
+def _finding(finding: Finding, width: int | None) -> Iterator[str]:
     severity = click.style(f"{finding.severity!s:<7}", fg=COLOURS[finding.severity], bold=True)
     place = ":".join(part for part in (finding.file, finding.at) if part) or "checkpoint"
     yield f"  {severity} {finding.code} {click.style(finding.slug, bold=True)}  {click.style(printable(place), dim=True)}"
-    yield f"          {printable(finding.message)}"
+    yield textwrap.fill(
+        printable(finding.message),
+        width or sys.maxsize,
+        initial_indent=INDENT,
+        subsequent_indent=INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _skipped(skipped: list[Skipped]) -> Iterator[str]:
@@ -45,7 +58,7 @@ def _summary(report: TargetReport) -> str:
     parts = [f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in sorted(Severity, reverse=True) if counts[s]]
     text = ", ".join(parts) if parts else "no findings"
     if report.skipped:
-        text += f"; {len(report.skipped)} rules could not be checked"
+        text += f"; {len(report.skipped)} rule{'s' * (len(report.skipped) != 1)} could not be checked"
     if report.hidden:
         text += f"; {report.hidden} of low confidence hidden (--pedantic shows them)"
     return f"{text}; {report.seconds:.2f} s"

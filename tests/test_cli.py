@@ -1,0 +1,221 @@
+"""The command line as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from modelcheck.testing import write_overlay
+
+PAD_IS_EOS = {"tokenizer_config.json": '{"pad_token": "<|im_end|>"}'}
+PAD_MISSING = {
+    "tokenizer_config.json": '{"pad_token": null}',
+    "config.json": '{"pad_token_id": null}',
+    "generation_config.json": '{"pad_token_id": null}',
+}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder without settings."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def healthy(tmp_path: Path) -> str:
+    return str(write_overlay(tmp_path / "healthy", {}))
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> str:
+    return str(write_overlay(tmp_path / "faulty", PAD_IS_EOS))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command printed and how it ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str) -> Result:
+    """`modelcheck ARGUMENTS` in a process of its own, without a terminal."""
+    command = [sys.executable, "-m", "modelcheck", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+class TestExitCodes:
+    def test_clean(self, healthy: str) -> None:
+        result = run("lint", healthy)
+        assert result.code == 0
+        assert "no findings" in result.stdout
+
+    def test_findings(self, faulty: str) -> None:
+        result = run("lint", faulty)
+        assert result.code == 1
+        assert "error   TOK001 pad-is-eos  tokenizer_config.json:/pad_token" in result.stdout
+        assert "1 error;" in result.stdout
+
+    def test_exit_zero_forgives_findings_only(self, faulty: str) -> None:
+        assert run("lint", faulty, "--exit-zero").code == 0
+        assert run("lint", "/nowhere", "--exit-zero").code == 2
+
+    def test_the_highest_of_several_targets_which_are_all_shown(self, healthy: str, faulty: str) -> None:
+        result = run("lint", healthy, "/nowhere", faulty)
+        assert result.code == 2
+        assert result.stdout.index("healthy") < result.stdout.index("/nowhere") < result.stdout.index("faulty")
+        assert "TOK001" in result.stdout
+
+    def test_fail_on(self, tmp_path: Path) -> None:
+        folder = str(write_overlay(tmp_path / "no-pad", PAD_MISSING))
+        assert run("lint", folder).code == 0
+        assert run("lint", folder, "--fail-on", "warning").code == 1
+
+    def test_strict_fails_on_what_could_not_be_checked(self, tmp_path: Path) -> None:
+        folder = str(write_overlay(tmp_path / "no-tokenizer", {"tokenizer.json": "null"}))
+        lenient = run("lint", folder)
+        assert lenient.code == 0
+        assert "could not check" in lenient.stdout
+        assert run("lint", folder, "--strict").code == 1
+
+    def test_a_broken_file_is_a_finding_even_where_few_rules_were_selected(self, tmp_path: Path) -> None:
+        folder = str(write_overlay(tmp_path / "broken", {"config.json": "{"}))
+        result = run("lint", folder, "--select", "eos-disagrees")
+        assert result.code == 1
+        assert "FIL001 malformed-file  config.json:1:2" in result.stdout
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (
+                ["lint", ".", "--select", "pad-is-eo"],
+                "no rule or family is called 'pad-is-eo'; did you mean 'pad-is-eos'?",
+            ),
+            (["lint", ".", "--target", "vlm"], "did you mean 'vllm'?"),
+            (["explain", "TOK01"], "no rule is called 'TOK01'; did you mean 'TOK001'?"),
+            (["lint", "somebody/some-model"], "no such folder"),
+            (["lint"], "Missing argument"),
+            (["lint", ".", "--weights", "some"], "'some' is not one of"),
+        ],
+    )
+    def test_exit_2_and_one_line_that_says_what_to_do(self, arguments: list[str], told: str) -> None:
+        result = run(*arguments)
+        assert result.code == 2
+        assert told in result.stdout + result.stderr
+
+    def test_a_file_or_an_empty_folder_is_no_checkpoint(self, elsewhere: Path) -> None:
+        (elsewhere / "model.gguf").write_bytes(b"GGUF")
+        assert "is a file; name the folder" in run("lint", "model.gguf").stdout
+        (elsewhere / "empty").mkdir()
+        assert "the folder is empty" in run("lint", "empty").stdout
+
+
+class TestSelection:
+    @pytest.mark.parametrize("selector", ["TOK001", "TOK", "tokenizer", "pad-is-eos", "ALL"])
+    def test_by_code_family_or_slug(self, faulty: str, selector: str) -> None:
+        assert run("lint", faulty, "--select", selector).code == 1
+        assert run("lint", faulty, "--ignore", selector).code == 0
+
+    def test_extend_select_adds_to_the_selected(self, faulty: str) -> None:
+        assert run("lint", faulty, "--select", "CFG").code == 0
+        assert run("lint", faulty, "--select", "CFG", "--extend-select", "TOK001").code == 1
+
+
+class TestSettings:
+    def test_the_nearest_file_counts_and_the_command_line_wins(self, faulty: str, elsewhere: Path) -> None:
+        (elsewhere.parent / "pyproject.toml").write_text('[tool.modelcheck]\nignore = ["pad-is-eos"]\n')
+        (elsewhere / "pyproject.toml").write_text("[tool.other]\n")
+        assert run("lint", faulty).code == 0
+        assert run("lint", faulty, "--ignore", "double-bos").code == 1
+        (elsewhere / "modelcheck.toml").write_text('fail-on = "info"\n')
+        assert run("lint", faulty).code == 1
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ('igmore = ["TOK001"]', "unknown setting 'igmore'; did you mean 'ignore'?"),
+            ('ignore = "TOK001"', "ignore is 'TOK001' (a string), expected a list of strings"),
+            ('fail-on = "fatal"', "fail-on is 'fatal' (a string), expected error or warning or info"),
+            ("strict = 1", "strict is 1 (a number), expected true or false"),
+            ("select = [", "modelcheck.toml"),
+        ],
+    )
+    def test_what_is_wrong_in_it_is_named(self, healthy: str, elsewhere: Path, text: str, told: str) -> None:
+        (elsewhere / "modelcheck.toml").write_text(text)
+        result = run("lint", healthy)
+        assert result.code == 2
+        assert told in result.stderr
+
+
+class TestJson:
+    def test_the_contract(self, faulty: str) -> None:
+        result = run("lint", faulty, "/nowhere", "--format", "json")
+        document = json.loads(result.stdout)
+        assert list(document) == ["schema", "modelcheck", "targets"]
+        assert document["schema"] == 1
+        first, second = document["targets"]
+        assert list(first) == ["target", "source", "error", "findings", "skipped", "internal", "seconds"]
+        [finding] = first["findings"]
+        assert finding | {"message": ""} == {
+            "code": "TOK001",
+            "slug": "pad-is-eos",
+            "severity": "error",
+            "confidence": "high",
+            "message": "",
+            "file": "tokenizer_config.json",
+            "at": "/pad_token",
+            "fix": None,
+        }
+        assert first["error"] is None
+        assert "no such folder" in second["error"]
+
+    def test_what_could_not_be_checked_is_listed(self, tmp_path: Path) -> None:
+        folder = str(write_overlay(tmp_path / "no-tokenizer", {"tokenizer.json": "null"}))
+        [target] = json.loads(run("lint", folder, "--format", "json").stdout)["targets"]
+        skipped = {item["slug"]: item for item in target["skipped"]}
+        assert skipped["double-bos"]["code"] == "TOK005"
+        assert "tokenizer.json is not" in skipped["double-bos"]["reason"]
+
+
+class TestTexts:
+    def test_explain_teaches_in_under_a_screen(self) -> None:
+        text = run("explain", "double-bos").stdout
+        assert text.startswith("TOK005 double-bos (error)")
+        assert all(heading in text for heading in ("Why:", "Common causes:", "Bad:", "Good:", "Traps:", "Sources:"))
+        assert "```" not in text
+        assert len(text.splitlines()) <= 45
+
+    def test_rules_lists_every_rule_once(self) -> None:
+        lines = run("rules").stdout.splitlines()
+        codes = [line.split()[0] for line in lines]
+        assert codes == sorted(set(codes))
+
+    def test_version(self) -> None:
+        assert run("--version").stdout.startswith("modelcheck ")
+
+    def test_a_hostile_name_cannot_act_on_the_terminal(self, tmp_path: Path) -> None:
+        hostile = {"tokenizer_config.json": json.dumps({"pad_token": "\x1b[2J\ud800", "eos_token": "\x1b[2J\ud800"})}
+        result = run("lint", str(write_overlay(tmp_path / "hostile", hostile)))
+        assert result.code == 1
+        assert "\x1b" not in result.stdout
+
+    def test_demo_shows_ten_faults_and_keeps_a_named_folder(self, elsewhere: Path) -> None:
+        result = run("demo", "here")
+        assert result.code == 0
+        codes = {line.split()[1] for line in result.stdout.splitlines() if line.startswith(("  error", "  warning"))}
+        assert len(codes) >= 10
+        assert (elsewhere / "here" / "model.safetensors").is_file()
+        assert "is not empty" in run("demo", "here").stderr
