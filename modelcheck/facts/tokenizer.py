@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelcheck.fact import Malformed, Missing, NotApplicable, fact
 
+from .conversion import CONVERTIBLE, REMEDY, convert
 from .files import Files
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 # The largest published tokenizer.json known to us is 33 MB (Gemma 3).
 TOKENIZER_LIMIT = 128 << 20
-SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
-OTHER_FORMATS = (*SENTENCEPIECE, "vocab.json", "vocab.txt", "tekken.json")
 
 
 class Tokenizer:
@@ -75,23 +74,26 @@ def tokenizer_json(files: Files) -> str:
 
 @fact
 def tokenizer(files: Files, tokenizer_json: str | None = None) -> Tokenizer:
-    """The tokenizer of tokenizer.json."""
-    if tokenizer_json is None:
-        other = next((name for name in OTHER_FORMATS if name in files), None)
-        if other:
-            remedy = "load and save the tokenizer once with transformers, which writes tokenizer.json"
-            raise Missing(f"there is no tokenizer.json, only {other}", remedy=remedy)
-        if "tokenizer_config.json" in files:
-            raise Missing(
-                "tokenizer_config.json is there but tokenizer.json is not", remedy="copy it from the base model"
-            )
-        raise NotApplicable("there is no tokenizer")
+    """The tokenizer of tokenizer.json, or what transformers makes of the files where there is none."""
+    if tokenizer_json is not None:
+        return Tokenizer(_load("tokenizer.json", tokenizer_json))
+    if other := next((name for name in CONVERTIBLE if name in files), None):
+        try:
+            return Tokenizer(_load(other, convert(files)))
+        except RuntimeError as reason:
+            raise Missing(f"there is no tokenizer.json, only {other}, and {reason}", remedy=REMEDY) from reason
+    if "tokenizer_config.json" in files:
+        raise Missing("tokenizer_config.json is there but tokenizer.json is not", remedy="copy it from the base model")
+    raise NotApplicable("there is no tokenizer")
+
+
+def _load(file: str, text: str) -> Backend:
     from tokenizers import Tokenizer as Backend
 
     try:
-        return Tokenizer(Backend.from_str(tokenizer_json))
+        return Backend.from_str(text)
     except BaseException as error:
         # pyo3's PanicException derives from BaseException: a panic in the Rust parser is a bad file, not our crash.
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise Malformed("tokenizer.json", f"the tokenizers library refuses it: {error}") from error
+            raise Malformed(file, f"the tokenizers library refuses it: {error}") from error
         raise
