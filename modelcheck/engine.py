@@ -52,6 +52,8 @@ def lint_folders(targets: Iterable[str | os.PathLike[str]], options: Options) ->
     """Lint folders in order, yielding each result as it is there. Raises UsageError for wrong options."""
     checks, given = options.checks(), options.given()
     with Renderer() as renderer:
+        if packs.uses(checks, "renderer", packs.load().facts):
+            renderer.start()  # it imports jinja2 while this process reads the first tokenizer
         for target in targets:
             started = time.perf_counter()
             try:

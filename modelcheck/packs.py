@@ -37,6 +37,16 @@ def load() -> Catalogue:
     return Catalogue(tuple(checks), facts)
 
 
+def uses(checks: Iterable[Check], wanted: str, facts: Mapping[str, Callable[..., Any]]) -> bool:
+    """Whether any of the checks needs the fact, directly or through other facts."""
+    open_names = {need.name for check in checks for need in check.needs}
+    seen: set[str] = set()
+    while open_names:
+        seen |= open_names
+        open_names = {need.name for name in open_names if name in facts for need in needs(facts[name])} - seen
+    return wanted in seen
+
+
 def validate(checks: Iterable[Check], facts: Mapping[str, Callable[..., Any]]) -> None:
     """Refuse an unknown fact (with the nearest name), a cycle (with its chain) and a code used twice."""
     seen: dict[str, Check] = {}
