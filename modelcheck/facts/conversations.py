@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from modelcheck.fact import Missing, fact
 from modelcheck.render.renderer import Renderer, RendererError
+from modelcheck.render.sentinels import ASSISTANT, NEXT_USER, USER
 
 from .chat_template import Template
 from .special_tokens import SpecialTokens
@@ -28,10 +30,43 @@ class Outcome:
     error: str | None
     flood: bool = False
 
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The conversations that render under one setting of the switches: {name: text}, and the same at a later moment."""
+
+    switches: Mapping[str, Any]
+    texts: Mapping[str, str]
+    later: Mapping[str, str]
+
     @property
     def under(self) -> str:
         """` with enable_thinking=True`, for messages; empty without switches."""
         return "".join(f" with {name}={value!r}" for name, value in self.switches.items())
+
+    @property
+    def before_assistant(self) -> str | None:
+        """What stands between the user message and the assistant's; None where one of them is lost."""
+        chat = self.texts.get("chat", "")
+        user, assistant = chat.find(USER), chat.rfind(ASSISTANT)
+        return chat[user + len(USER) : assistant] if 0 <= user < assistant else None
+
+    @property
+    def after_assistant(self) -> str | None:
+        """What stands after the last assistant message; None where that is lost."""
+        _, found, tail = self.texts.get("chat", "").rpartition(ASSISTANT)
+        return tail if found else None
+
+    @property
+    def dangling_header(self) -> str:
+        """The assistant header that follows even the last assistant message, where a template prints it always."""
+        tail, before, turns = self.after_assistant, self.before_assistant, self.texts.get("turns", "")
+        if not tail or not before or ASSISTANT not in turns:
+            return ""
+        # What another turn begins with is no part of it: the end of this one, or a marker that all headers share.
+        between = turns.rpartition(ASSISTANT)[2].partition(NEXT_USER)[0]
+        header = tail[len(os.path.commonprefix([tail, between])) :].strip()
+        return header if header and before.strip().endswith(header) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +78,7 @@ class Rendering:
     """
 
     template: Template
+    name: str = "default"
     outcomes: tuple[Outcome, ...] = ()
     syntax_error: str | None = None
     line: int | None = None
@@ -59,9 +95,22 @@ class Rendering:
             (o.text for o in self.outcomes if o.name == name and o.clock == clock and o.switches == wanted), None
         )
 
-    def named(self, *names: str) -> Iterator[Outcome]:
-        """The outcomes of these conversations at the first clock, under no switch and then under each."""
-        return (o for o in self.outcomes if o.name in names and o.clock == 0)
+    def error(self, name: str) -> str | None:
+        """What the template raised on a conversation, under no switch."""
+        return next((o.error for o in self.outcomes if o.name == name and not o.switches), None)
+
+    @property
+    def subject(self) -> str:
+        """What messages call the template."""
+        return "the chat template" if self.name == "default" else f"the chat template {self.name!r}"
+
+    def views(self) -> Iterator[View]:
+        """What it renders under no switch, and then under each."""
+        settings: list[Mapping[str, Any]] = [{}, *({n: v} for n, values in self.switches.items() for v in values)]
+        for switches in settings:
+            of = [o for o in self.outcomes if o.switches == switches]
+            now, later = ({o.name: o.text for o in of if o.text is not None and o.clock == c} for c in (0, 1))
+            yield View(switches, now, later)
 
     @property
     def healthy(self) -> bool:
@@ -76,20 +125,24 @@ def rendered(
     """{template name: what it renders}, those that cannot render included."""
     variables = {role: token.content for role, token in special_tokens.by_role.items()}
     try:
-        return {name: _rendering(t, renderer.run_plan(t.text, variables)) for name, t in chat_template.items()}
+        return {name: _rendering(name, t, renderer.run_plan(t.text, variables)) for name, t in chat_template.items()}
     except RendererError as error:
         raise Missing(str(error)) from error
 
 
-def _rendering(template: Template, answer: Mapping[str, Any]) -> Rendering:
+def _rendering(name: str, template: Template, answer: Mapping[str, Any]) -> Rendering:
     if "stalled" in answer:
-        raise Missing(f"the chat template was not rendered: {answer['stalled']}", remedy="the machine is busy, run again")
+        raise Missing(
+            f"the chat template was not rendered: {answer['stalled']}", remedy="the machine is busy, run again"
+        )
     if "killed" in answer:
-        return Rendering(template, killed=answer["killed"])
+        return Rendering(template, name, killed=answer["killed"])
     if "error" in answer:
-        return Rendering(template, syntax_error=answer["error"]["message"], line=answer["error"]["line"])
+        error = answer["error"]
+        return Rendering(template, name, syntax_error=error["message"], line=error["line"])
     return Rendering(
         template,
+        name,
         tuple(map(_outcome, answer["outcomes"])),
         supply=tuple(answer["supply"]),
         parts=answer["parts"],

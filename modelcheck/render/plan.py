@@ -1,7 +1,6 @@
 """The conversations that every template is rendered with, and the switches it is rendered under.
 
-Sentinels stand for contents, so that a rule can find where a message went: `ZQ1` the first user message, `ZA1` the
-first assistant message, `ZS1` the system message. Imports nothing of modelcheck: it runs inside the child.
+Runs inside the child.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ import jinja2
 import jinja2.meta
 from jinja2 import nodes
 
-USER, ASSISTANT, SYSTEM = "ZQ1", "ZA1", "ZS1"
+from .sentinels import ASSISTANT, NEXT_ASSISTANT, NEXT_USER, SYSTEM, USER
+
 # Two moments that differ in every field a date is written with.
 CLOCKS = ("2024-03-07T13:05:09", "2031-11-25T08:46:52")
 TOOL = {
@@ -28,8 +28,8 @@ MAX_SWITCHES, MAX_VALUES = 8, 4
 
 U1 = {"role": "user", "content": USER}
 A1 = {"role": "assistant", "content": ASSISTANT}
-U2 = {"role": "user", "content": "ZQ2"}
-A2 = {"role": "assistant", "content": "ZA2"}
+U2 = {"role": "user", "content": NEXT_USER}
+A2 = {"role": "assistant", "content": NEXT_ASSISTANT}
 S1 = {"role": "system", "content": SYSTEM}
 CALL = {
     "role": "assistant",
@@ -53,7 +53,7 @@ CONVERSATIONS: dict[str, dict[str, Any]] = {
 }
 # Rendered at the second clock, and under each switch: enough to see a date or a changed frame, few enough to be quick.
 AT_SECOND_CLOCK = ("prompt", "chat", "system_prompt", "tools")
-UNDER_SWITCHES = ("user", "prompt", "chat", "system_prompt")
+UNDER_SWITCHES = ("user", "prompt", "chat", "system_prompt", "turns")
 # What a template may expect besides messages; tried in turn where a plain conversation fails. A variable that the
 # template reads without asking whether it is defined is given VALUE.
 SUPPLIES: tuple[dict[str, Any], ...] = ({}, {"tools": []}, {"tools": [TOOL]}, {"documents": []})
@@ -97,11 +97,12 @@ def switches(template: nodes.Template, free: set[str]) -> dict[str, list[Any]]:
 
 
 def _uses(template: nodes.Template) -> Iterator[tuple[str, Any]]:
-    for branch in template.find_all((nodes.If, nodes.CondExpr)):
-        yield from ((name, value) for name in _conditions(branch.test) for value in (True, False))
-    for test in template.find_all(nodes.Compare):
-        if isinstance(test.expr, nodes.Name):
-            yield from ((test.expr.name, value) for operand in test.ops for value in _literals(operand.expr))
+    branches = (b.test for kind in (nodes.If, nodes.CondExpr) for b in template.find_all(kind))
+    for branch in branches:
+        yield from ((name, value) for name in _conditions(branch) for value in (True, False))
+    for comparison in template.find_all(nodes.Compare):
+        if isinstance(comparison.expr, nodes.Name):
+            yield from ((comparison.expr.name, value) for o in comparison.ops for value in _literals(o.expr))
     for test in template.find_all(nodes.Test):
         if isinstance(test.node, nodes.Name) and test.name in ("true", "false"):
             yield from ((test.node.name, value) for value in (True, False))

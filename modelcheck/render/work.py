@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-import environment
 import jinja2
-import plan
+
+from . import environment, plan
+from .sentinels import ASSISTANT, USER
 
 UNDEFINED = re.compile(r"UndefinedError: '(\w+)' is undefined")
 
@@ -112,7 +113,7 @@ class PlanRun:
                 self.supply = dict(given)
                 user = self._completed(parts)
                 chat = self.session.outcome(**self._styled("chat", parts=parts)).get("text", "")
-                score = 0 if user is None else 1 + (plan.USER in user) + (plan.ASSISTANT in chat)
+                score = 0 if user is None else 1 + (USER in user) + (ASSISTANT in chat)
                 if score > best[2]:
                     best = self.supply, parts, score
                 if score == 3:
@@ -123,12 +124,13 @@ class PlanRun:
         # A lone user message, with a value for every variable that the template turns out to need.
         for _ in range(plan.MAX_UNDEFINED + 1):
             result = self.session.outcome(**self._styled("user", parts=parts))
-            undefined = UNDEFINED.match(result.get("error", ""))
+            if "text" in result:
+                return str(result["text"])
+            undefined = UNDEFINED.match(result["error"])
             if not undefined or undefined[1] not in self.free:
                 break
             self.supply[undefined[1]] = plan.VALUE
-        text: str | None = result.get("text")
-        return text
+        return None
 
     def _needed_role(self) -> str | None:
         for role in plan.roles(self.syntax):
