@@ -8,7 +8,6 @@ from modelcheck.check import check
 from modelcheck.facts.conversations import Rendering, View
 from modelcheck.facts.files import shorten
 from modelcheck.finding import Finding, Severity
-from modelcheck.render.sentinels import USER
 
 
 @check("TPL006", severity=Severity.WARNING)
@@ -58,8 +57,8 @@ def generation_prompt_ignored(conversations: Mapping[str, Rendering]) -> Iterato
 
 
 def _fault(view: View) -> tuple[str, Severity] | None:
-    user, prompt, before = view.texts.get("user"), view.texts.get("prompt"), view.before_assistant
-    if user is None or user != prompt or before is None or USER not in user:
+    user, prompt = view.texts.get("user"), view.texts.get("prompt")
+    if user is None or user != prompt:
         return None
     if dangling := view.dangling_header:
         return (
@@ -67,19 +66,11 @@ def _fault(view: View) -> tuple[str, Severity] | None:
             "with add_generation_prompt=True: training texts end with a header that nothing follows",
             Severity.INFO,
         )
-    header = before[_shared(before, user.rpartition(USER)[2]) :]
-    if not header.strip():
+    if not view.missing_header:
         return None
     return (
-        f"renders the same text with add_generation_prompt=True as without, expected it to end with {shorten(header)}, "
-        "which stands before the assistant's messages: the model has to guess that it is to answer",
+        "renders the same text with add_generation_prompt=True as without, expected it to end with "
+        f"{shorten(view.missing_header)}, which stands before the assistant's messages: "
+        "the model has to guess that it is to answer",
         Severity.WARNING,
     )
-
-
-def _shared(before: str, after_user: str) -> int:
-    # A text that ends differently after a user's turn (with an EOS, say) shares only its beginning with `before`.
-    shared = 0
-    while shared < min(len(before), len(after_user)) and before[shared] == after_user[shared]:
-        shared += 1
-    return shared

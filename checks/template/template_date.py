@@ -11,6 +11,14 @@ from modelcheck.facts.files import shorten
 from modelcheck.finding import Finding, Severity
 
 
+SHOWN = {
+    "prompt": "a prompt",
+    "chat": "a chat",
+    "system_prompt": "a prompt that has a system message",
+    "tools": "a prompt that has tools",
+}
+
+
 @check("TPL002", severity=Severity.WARNING)
 def template_date(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
     """The chat template writes the date of today into the prompt.
@@ -60,7 +68,7 @@ def template_date(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
             if found := _difference(view):
                 name, before, after = found
                 message = (
-                    f"{rendering.subject}{view.under} renders {name} as {shorten(before)} at one moment and as "
+                    f"{rendering.subject}{view.under} renders {SHOWN[name]} with {shorten(before)} at one moment and with "
                     f"{shorten(after)} at another, expected the same text: what is trained is not what is served later"
                 )
                 yield Finding(message, rendering.template.file, rendering.template.at)
@@ -84,4 +92,4 @@ def _words(text: str, start: int, end: int) -> str:
     stop = len(text) - end
     while stop < len(text) and text[stop].isalnum():
         stop += 1
-    return text[start:stop]
+    return text[start:stop].partition("\n")[0]

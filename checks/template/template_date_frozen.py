@@ -58,8 +58,10 @@ def template_date_frozen(conversations: Mapping[str, Rendering]) -> Iterator[Fin
     Sources: Llama 3.1 and 3.2 templates (default and fallback of `date_string`), measured.
     """
     for rendering in conversations.values():
+        moving = {date for view in rendering.views() for date in _moving(view)}
         for view in rendering.views():
-            if date := _frozen(view):
+            dates = (date for name in PROMPTS for date in _dates(view.texts.get(name, "")))
+            if date := next((date for date in dates if date not in moving), None):
                 message = (
                     f"{rendering.subject}{view.under} writes the fixed date {date!r} into the prompt, expected none or "
                     "the caller's: the model is told in training and in use that this is the present"
@@ -68,13 +70,9 @@ def template_date_frozen(conversations: Mapping[str, Rendering]) -> Iterator[Fin
                 break
 
 
-def _frozen(view: View) -> str | None:
-    for name in PROMPTS:
-        moving = set(_dates(view.texts.get(name, ""))) - set(_dates(view.later.get(name, view.texts.get(name, ""))))
-        for date in _dates(view.texts.get(name, "")):
-            if date not in moving:
-                return date
-    return None
+def _moving(view: View) -> Iterator[str]:
+    for name, later in view.later.items():
+        yield from (date for date in _dates(view.texts.get(name, "")) if date not in later)
 
 
 def _dates(text: str) -> Iterator[str]:

@@ -15,6 +15,17 @@ from .chat_template import Template
 from .special_tokens import SpecialTokens
 
 
+# More letters than any turn marker has.
+PROSE = 24
+
+
+def _whole_marker(text: str, position: int) -> int:
+    # Two texts that part inside a marker, `<|user|>` and `<|assistant|>`, part at its beginning.
+    start = max(text.rfind(opening, 0, position) for opening in "<[\n")
+    cut = start >= 0 and not any(closing in text[start:position] for closing in ">]")
+    return start if cut else position
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One conversation rendered: its text, or the error that the template raised.
@@ -65,8 +76,23 @@ class View:
             return ""
         # What another turn begins with is no part of it: the end of this one, or a marker that all headers share.
         between = turns.rpartition(ASSISTANT)[2].partition(NEXT_USER)[0]
-        header = tail[len(os.path.commonprefix([tail, between])) :].strip()
-        return header if header and before.strip().endswith(header) else ""
+        start = _whole_marker(tail, len(os.path.commonprefix([tail, between])))
+        header = tail[start:].strip()
+        return header if header and header in before else ""
+
+    @property
+    def missing_header(self) -> str:
+        """What stands before an assistant message and is not there after a lone user message."""
+        user, before = self.texts.get("user", ""), self.before_assistant
+        if before is None or USER not in user:
+            return ""
+        after_user = user.rpartition(USER)[2]
+        shared = len(os.path.commonprefix([before, after_user]))
+        # A guard model's template goes on in prose after the conversation: that is a question, not an open turn.
+        prose = sum(map(str.isalpha, after_user[shared:])) > PROSE
+        if prose or not before[shared:].strip():
+            return ""
+        return before[_whole_marker(before, shared) :]
 
 
 @dataclass(frozen=True, slots=True)

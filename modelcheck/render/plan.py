@@ -5,11 +5,10 @@ Runs inside the child.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-import jinja2
-import jinja2.meta
 from jinja2 import nodes
 
 from .sentinels import ASSISTANT, NEXT_ASSISTANT, NEXT_USER, SYSTEM, USER
@@ -58,10 +57,11 @@ UNDER_SWITCHES = ("user", "prompt", "chat", "system_prompt", "turns")
 # template reads without asking whether it is defined is given VALUE.
 SUPPLIES: tuple[dict[str, Any], ...] = ({}, {"tools": []}, {"tools": [TOOL]}, {"documents": []})
 VALUE, MAX_UNDEFINED, MAX_ROLES = "ZV1", 4, 8
-# Names that apply_chat_template sets itself, from the caller's arguments or from the tokenizer.
-GIVEN = frozenset({"messages", "tools", "documents", "add_generation_prompt"}) | {
+# Names that apply_chat_template sets itself, or takes as parameters of its own and does not pass on: no switches.
+GIVEN = frozenset({"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "tokenize"}) | {
     f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 }
+LOOKED_UP = re.compile(r"resolve\('(\w+)'\)")
 
 
 def in_parts(conversation: dict[str, Any]) -> dict[str, Any]:
@@ -70,16 +70,15 @@ def in_parts(conversation: dict[str, Any]) -> dict[str, Any]:
     return {**conversation, "messages": messages}
 
 
-def free_names(template: nodes.Template, env: jinja2.Environment) -> set[str]:
-    """The names that only a caller of apply_chat_template can set."""
-    return jinja2.meta.find_undeclared_variables(template) - GIVEN - set(env.globals)
+def free_names(code: str) -> set[str]:
+    """The names that only a caller of apply_chat_template can set, from the code that jinja2 made of the template."""
+    return {*LOOKED_UP.findall(code)} - GIVEN
 
 
 def roles(template: nodes.Template) -> list[str]:
-    """Further roles that messages may have: the literals that the template compares something with."""
-    literals = (v for test in template.find_all(nodes.Compare) for o in test.ops for v in _literals(o.expr))
-    constants = (node.value for node in template.find_all(nodes.Const))
-    words = (value.lower() for value in (*literals, *constants) if isinstance(value, str) and value.isalpha())
+    """Further roles that messages may have: the words among the template's literals."""
+    values = (node.value for node in _walk(template) if isinstance(node, nodes.Const))
+    words = (value.lower() for value in values if isinstance(value, str) and value.isalpha())
     return [word for word in dict.fromkeys(words) if word not in ("user", "assistant")][:MAX_ROLES]
 
 
@@ -96,16 +95,23 @@ def switches(template: nodes.Template, free: set[str]) -> dict[str, list[Any]]:
     return dict(list(found.items())[:MAX_SWITCHES])
 
 
+def _walk(node: nodes.Node) -> Iterator[nodes.Node]:
+    # In the order of the text, and on the heap: a deep template must not exhaust the stack.
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += reversed([*node.iter_child_nodes()])
+
+
 def _uses(template: nodes.Template) -> Iterator[tuple[str, Any]]:
-    branches = (b.test for kind in (nodes.If, nodes.CondExpr) for b in template.find_all(kind))
-    for branch in branches:
-        yield from ((name, value) for name in _conditions(branch) for value in (True, False))
-    for comparison in template.find_all(nodes.Compare):
-        if isinstance(comparison.expr, nodes.Name):
-            yield from ((comparison.expr.name, value) for o in comparison.ops for value in _literals(o.expr))
-    for test in template.find_all(nodes.Test):
-        if isinstance(test.node, nodes.Name) and test.name in ("true", "false"):
-            yield from ((test.node.name, value) for value in (True, False))
+    for node in _walk(template):
+        if isinstance(node, (nodes.If, nodes.CondExpr)):
+            yield from ((name, value) for name in _conditions(node.test) for value in (True, False))
+        elif isinstance(node, nodes.Compare) and isinstance(node.expr, nodes.Name):
+            yield from ((node.expr.name, value) for o in node.ops for value in _literals(o.expr))
+        elif isinstance(node, nodes.Test) and isinstance(node.node, nodes.Name) and node.name in ("true", "false"):
+            yield from ((node.node.name, value) for value in (True, False))
 
 
 def _conditions(test: nodes.Node) -> Iterator[str]:

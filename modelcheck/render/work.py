@@ -38,7 +38,11 @@ class Session:
     def compile(self) -> dict[str, Any] | None:
         """Compile the template; the error where it cannot be."""
         try:
-            self.template = self.env.from_string(self.source)
+            # What from_string does in one go, so that the plan can read the tree and the names that the code looks up.
+            self.tree = self.env.parse(self.source)
+            self.code = self.env.compile(self.tree, raw=True)
+            compiled = compile(self.code, "<template>", "exec")
+            self.template = jinja2.Template.from_code(self.env, compiled, self.env.make_globals(None))
         except jinja2.TemplateSyntaxError as error:
             return {"message": str(error.message), "line": error.lineno}
         except RecursionError:
@@ -69,13 +73,12 @@ class PlanRun:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.syntax = session.env.parse(session.source)
-        self.free = plan.free_names(self.syntax, session.env) - set(session.variables)
+        self.free = plan.free_names(session.code) - set(session.variables) - set(session.env.globals)
         self.supply, self.parts, self.score = self._style()
 
     def answer(self) -> dict[str, Any]:
         """Outcomes, and how they were come by."""
-        switches = plan.switches(self.syntax, self.free - set(self.supply))
+        switches = plan.switches(self.session.tree, self.free - set(self.supply))
         return {
             "outcomes": [*self._outcomes(switches)],
             "supply": sorted(self.supply),
@@ -98,7 +101,13 @@ class PlanRun:
         yield {"name": "system_other_style", "clock": 0, "switches": {}, **self.session.outcome(**other)}
 
     def _outcome(self, name: str, *, clock: int = 0, given: Mapping[str, Any] = {}) -> dict[str, Any]:
-        result = self.session.outcome(clock=plan.CLOCKS[clock], **self._styled(name, parts=self.parts), **given)
+        styled = self._styled(name, parts=self.parts)
+        bare = {
+            key: value for key, value in styled.items() if key not in self.supply or key in plan.CONVERSATIONS[name]
+        }
+        result = self.session.outcome(clock=plan.CLOCKS[clock], **bare, **given)
+        if self.supply and "error" in result:  # what a lone user message needs may be amiss with a system message
+            result = self.session.outcome(clock=plan.CLOCKS[clock], **styled, **given)
         return {"name": name, "clock": clock, "switches": given, **result}
 
     def _styled(self, name: str, *, parts: bool) -> dict[str, Any]:
@@ -133,7 +142,7 @@ class PlanRun:
         return None
 
     def _needed_role(self) -> str | None:
-        for role in plan.roles(self.syntax):
+        for role in plan.roles(self.session.tree):
             messages = [{"role": role, "content": plan.VALUE}, plan.U1]
             if "text" in self.session.outcome(messages=messages):
                 return role
