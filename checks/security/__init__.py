@@ -1,1 +1,5 @@
-"""Rules about a checkpoint is a download, and some downloads are hostile."""
+"""Rules about a checkpoint as a download, which may be hostile."""
+
+from .template_resource_bomb import template_resource_bomb
+
+__all__ = ["template_resource_bomb"]

@@ -1,1 +1,19 @@
 """Rules about the chat template, rendered."""
+
+from .generation_prompt_ignored import generation_prompt_ignored
+from .no_terminator import no_terminator
+from .system_dropped import system_dropped
+from .template_broken import template_broken
+from .template_date import template_date
+from .template_date_frozen import template_date_frozen
+from .terminator_not_eos import terminator_not_eos
+
+__all__ = [
+    "generation_prompt_ignored",
+    "no_terminator",
+    "system_dropped",
+    "template_broken",
+    "template_date",
+    "template_date_frozen",
+    "terminator_not_eos",
+]

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from modelcheck.fact import Missing, fact
-from modelcheck.render.renderer import Renderer
+from modelcheck.render.renderer import Renderer, RendererError
+from modelcheck.render.sentinels import ASSISTANT, NEXT_USER, USER
 
 from .chat_template import Template
 from .special_tokens import SpecialTokens
+
+
+# More letters than any turn marker has.
+PROSE = 24
+
+
+def _whole_marker(text: str, position: int) -> int:
+    # Two texts that part inside a marker, `<|user|>` and `<|assistant|>`, part at its beginning.
+    start = max(text.rfind(opening, 0, position) for opening in "<[\n")
+    cut = start >= 0 and not any(closing in text[start:position] for closing in ">]")
+    return start if cut else position
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +41,70 @@ class Outcome:
     error: str | None
     flood: bool = False
 
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The conversations that render under one setting of the switches: {name: text}, and the same at a later moment."""
+
+    switches: Mapping[str, Any]
+    texts: Mapping[str, str]
+    later: Mapping[str, str]
+
     @property
     def under(self) -> str:
         """` with enable_thinking=True`, for messages; empty without switches."""
         return "".join(f" with {name}={value!r}" for name, value in self.switches.items())
 
+    @property
+    def before_assistant(self) -> str | None:
+        """What stands between the user message and the assistant's; None where one of them is lost."""
+        chat = self.texts.get("chat", "")
+        user, assistant = chat.find(USER), chat.rfind(ASSISTANT)
+        return chat[user + len(USER) : assistant] if 0 <= user < assistant else None
+
+    @property
+    def after_assistant(self) -> str | None:
+        """What stands after the last assistant message; None where that is lost."""
+        _, found, tail = self.texts.get("chat", "").rpartition(ASSISTANT)
+        return tail if found else None
+
+    @property
+    def dangling_header(self) -> str:
+        """The assistant header that follows even the last assistant message, where a template prints it always."""
+        tail, before, turns = self.after_assistant, self.before_assistant, self.texts.get("turns", "")
+        if not tail or not before or ASSISTANT not in turns:
+            return ""
+        # What another turn begins with is no part of it: the end of this one, or a marker that all headers share.
+        between = turns.rpartition(ASSISTANT)[2].partition(NEXT_USER)[0]
+        start = _whole_marker(tail, len(os.path.commonprefix([tail, between])))
+        header = tail[start:].strip()
+        return header if header and header in before else ""
+
+    @property
+    def missing_header(self) -> str:
+        """What stands before an assistant message and is not there after a lone user message."""
+        user, before = self.texts.get("user", ""), self.before_assistant
+        if before is None or USER not in user:
+            return ""
+        after_user = user.rpartition(USER)[2]
+        shared = len(os.path.commonprefix([before, after_user]))
+        # A guard model's template goes on in prose after the conversation: that is a question, not an open turn.
+        prose = sum(map(str.isalpha, after_user[shared:])) > PROSE
+        if prose or not before[shared:].strip():
+            return ""
+        return before[_whole_marker(before, shared) :]
+
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """Everything that one template rendered. `syntax_error` or `killed` says why there is nothing."""
+    """Everything that one template rendered. `syntax_error` or `killed` says why there is nothing.
+
+    `supply` are the variables that had to be given, `parts` says that contents were given as lists of parts, and
+    `needs_role` is the role without a message of which a user message cannot be rendered.
+    """
 
     template: Template
+    name: str = "default"
     outcomes: tuple[Outcome, ...] = ()
     syntax_error: str | None = None
     line: int | None = None
@@ -46,6 +112,7 @@ class Rendering:
     supply: tuple[str, ...] = ()
     parts: bool = False
     switches: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    needs_role: str | None = None
 
     def text(self, name: str, *, clock: int = 0, switches: Mapping[str, Any] | None = None) -> str | None:
         """The text of a conversation, or None where it raised or was not rendered so."""
@@ -54,9 +121,22 @@ class Rendering:
             (o.text for o in self.outcomes if o.name == name and o.clock == clock and o.switches == wanted), None
         )
 
-    def named(self, *names: str) -> Iterator[Outcome]:
-        """The outcomes of these conversations at the first clock, under no switch and then under each."""
-        return (o for o in self.outcomes if o.name in names and o.clock == 0)
+    def error(self, name: str) -> str | None:
+        """What the template raised on a conversation, under no switch."""
+        return next((o.error for o in self.outcomes if o.name == name and not o.switches), None)
+
+    @property
+    def subject(self) -> str:
+        """What messages call the template."""
+        return "the chat template" if self.name == "default" else f"the chat template {self.name!r}"
+
+    def views(self) -> Iterator[View]:
+        """What it renders under no switch, and then under each."""
+        settings: list[Mapping[str, Any]] = [{}, *({n: v} for n, values in self.switches.items() for v in values)]
+        for switches in settings:
+            of = [o for o in self.outcomes if o.switches == switches]
+            now, later = ({o.name: o.text for o in of if o.text is not None and o.clock == c} for c in (0, 1))
+            yield View(switches, now, later)
 
     @property
     def healthy(self) -> bool:
@@ -70,20 +150,36 @@ def rendered(
 ) -> Mapping[str, Rendering]:
     """{template name: what it renders}, those that cannot render included."""
     variables = {role: token.content for role, token in special_tokens.by_role.items()}
-    return {name: _rendering(t, renderer.run_plan(t.text, variables)) for name, t in chat_template.items()}
+    try:
+        return {name: _rendering(name, t, renderer.run_plan(t.text, variables)) for name, t in chat_template.items()}
+    except RendererError as error:
+        raise Missing(str(error)) from error
 
 
-def _rendering(template: Template, answer: Mapping[str, Any]) -> Rendering:
+def _rendering(name: str, template: Template, answer: Mapping[str, Any]) -> Rendering:
+    if "stalled" in answer:
+        raise Missing(
+            f"the chat template was not rendered: {answer['stalled']}", remedy="the machine is busy, run again"
+        )
     if "killed" in answer:
-        return Rendering(template, killed=answer["killed"])
+        return Rendering(template, name, killed=answer["killed"])
     if "error" in answer:
-        return Rendering(template, syntax_error=answer["error"]["message"], line=answer["error"]["line"])
-    outcomes = tuple(
-        Outcome(o["name"], o["clock"], o["switches"], o.get("text"), o.get("error"), o.get("flood", False))
-        for o in answer["outcomes"]
+        error = answer["error"]
+        return Rendering(template, name, syntax_error=error["message"], line=error["line"])
+    return Rendering(
+        template,
+        name,
+        tuple(map(_outcome, answer["outcomes"])),
+        supply=tuple(answer["supply"]),
+        parts=answer["parts"],
+        switches={name: tuple(values) for name, values in answer["switches"].items()},
+        needs_role=answer["needs_role"],
     )
-    switches = {name: tuple(values) for name, values in answer["switches"].items()}
-    return Rendering(template, outcomes, supply=tuple(answer["supply"]), parts=answer["parts"], switches=switches)
+
+
+def _outcome(answer: Mapping[str, Any]) -> Outcome:
+    text, error, flood = answer.get("text"), answer.get("error"), answer.get("flood", False)
+    return Outcome(answer["name"], answer["clock"], answer["switches"], text, error, flood)
 
 
 @fact
@@ -91,5 +187,5 @@ def conversations(rendered: Mapping[str, Rendering]) -> Mapping[str, Rendering]:
     """{template name: what it renders} of the templates that render a plain user message."""
     healthy = {name: rendering for name, rendering in rendered.items() if rendering.healthy}
     if not healthy:
-        raise Missing("the chat template renders nothing; see its own finding")
+        raise Missing("no chat template renders a plain user message")
     return healthy

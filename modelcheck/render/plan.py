@@ -1,18 +1,18 @@
 """The conversations that every template is rendered with, and the switches it is rendered under.
 
-Sentinels stand for contents, so that a rule can find where a message went: `ZQ1` the first user message, `ZA1` the
-first assistant message, `ZS1` the system message. Imports nothing of modelcheck: it runs inside the child.
+Runs inside the child.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-import jinja2
 from jinja2 import nodes
 
-USER, ASSISTANT, SYSTEM = "ZQ1", "ZA1", "ZS1"
+from .sentinels import ASSISTANT, NEXT_ASSISTANT, NEXT_USER, SYSTEM, USER
+
 # Two moments that differ in every field a date is written with.
 CLOCKS = ("2024-03-07T13:05:09", "2031-11-25T08:46:52")
 TOOL = {
@@ -27,8 +27,8 @@ MAX_SWITCHES, MAX_VALUES = 8, 4
 
 U1 = {"role": "user", "content": USER}
 A1 = {"role": "assistant", "content": ASSISTANT}
-U2 = {"role": "user", "content": "ZQ2"}
-A2 = {"role": "assistant", "content": "ZA2"}
+U2 = {"role": "user", "content": NEXT_USER}
+A2 = {"role": "assistant", "content": NEXT_ASSISTANT}
 S1 = {"role": "system", "content": SYSTEM}
 CALL = {
     "role": "assistant",
@@ -52,9 +52,16 @@ CONVERSATIONS: dict[str, dict[str, Any]] = {
 }
 # Rendered at the second clock, and under each switch: enough to see a date or a changed frame, few enough to be quick.
 AT_SECOND_CLOCK = ("prompt", "chat", "system_prompt", "tools")
-UNDER_SWITCHES = ("user", "prompt", "chat", "system_prompt")
-# What a template may expect besides messages; tried in turn where a plain conversation fails.
+UNDER_SWITCHES = ("user", "prompt", "chat", "system_prompt", "turns")
+# What a template may expect besides messages; tried in turn where a plain conversation fails. A variable that the
+# template reads without asking whether it is defined is given VALUE.
 SUPPLIES: tuple[dict[str, Any], ...] = ({}, {"tools": []}, {"tools": [TOOL]}, {"documents": []})
+VALUE, MAX_UNDEFINED, MAX_ROLES = "ZV1", 4, 8
+# Names that apply_chat_template sets itself, or takes as parameters of its own and does not pass on: no switches.
+GIVEN = frozenset({"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "tokenize"}) | {
+    f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+}
+LOOKED_UP = re.compile(r"resolve\('(\w+)'\)")
 
 
 def in_parts(conversation: dict[str, Any]) -> dict[str, Any]:
@@ -63,13 +70,24 @@ def in_parts(conversation: dict[str, Any]) -> dict[str, Any]:
     return {**conversation, "messages": messages}
 
 
-def switches(env: jinja2.Environment, template: nodes.Template, known: set[str]) -> dict[str, list[Any]]:
-    """{name: values to try} of the names that the caller may set and that the template branches on.
+def free_names(code: str) -> set[str]:
+    """The names that only a caller of apply_chat_template can set, from the code that jinja2 made of the template."""
+    return {*LOOKED_UP.findall(code)} - GIVEN
+
+
+def roles(template: nodes.Template) -> list[str]:
+    """Further roles that messages may have: the words among the template's literals."""
+    values = (node.value for node in _walk(template) if isinstance(node, nodes.Const))
+    words = (value.lower() for value in values if isinstance(value, str) and value.isalpha())
+    return [word for word in dict.fromkeys(words) if word not in ("user", "assistant")][:MAX_ROLES]
+
+
+def switches(template: nodes.Template, free: set[str]) -> dict[str, list[Any]]:
+    """{name: values to try} of the free names that the template branches on.
 
     A name counts where it stands alone as a condition (True and False are tried) or is compared with literals
     (those are tried); not where it is only printed or tested for being defined.
     """
-    free = jinja2.meta.find_undeclared_variables(template) - known - set(env.globals)
     found: dict[str, list[Any]] = {}
     for name, value in _uses(template):
         if name in free and value not in found.setdefault(name, []) and len(found[name]) < MAX_VALUES:
@@ -77,15 +95,23 @@ def switches(env: jinja2.Environment, template: nodes.Template, known: set[str])
     return dict(list(found.items())[:MAX_SWITCHES])
 
 
+def _walk(node: nodes.Node) -> Iterator[nodes.Node]:
+    # In the order of the text, and on the heap: a deep template must not exhaust the stack.
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += reversed([*node.iter_child_nodes()])
+
+
 def _uses(template: nodes.Template) -> Iterator[tuple[str, Any]]:
-    for branch in template.find_all((nodes.If, nodes.CondExpr)):
-        yield from ((name, value) for name in _conditions(branch.test) for value in (True, False))
-    for test in template.find_all(nodes.Compare):
-        if isinstance(test.expr, nodes.Name):
-            yield from ((test.expr.name, value) for operand in test.ops for value in _literals(operand.expr))
-    for test in template.find_all(nodes.Test):
-        if isinstance(test.node, nodes.Name) and test.name in ("true", "false"):
-            yield from ((test.node.name, value) for value in (True, False))
+    for node in _walk(template):
+        if isinstance(node, (nodes.If, nodes.CondExpr)):
+            yield from ((name, value) for name in _conditions(node.test) for value in (True, False))
+        elif isinstance(node, nodes.Compare) and isinstance(node.expr, nodes.Name):
+            yield from ((node.expr.name, value) for o in node.ops for value in _literals(o.expr))
+        elif isinstance(node, nodes.Test) and isinstance(node.node, nodes.Name) and node.name in ("true", "false"):
+            yield from ((node.node.name, value) for value in (True, False))
 
 
 def _conditions(test: nodes.Node) -> Iterator[str]:

@@ -1,0 +1,82 @@
+"""TPL001 template-broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from modelcheck.check import check
+from modelcheck.facts.conversations import Rendering
+from modelcheck.finding import Finding, Severity
+
+RAISES = "so apply_chat_template raises, in training and in serving"
+
+
+@check("TPL001", severity=Severity.ERROR)
+def template_broken(rendered: Mapping[str, Rendering]) -> Iterator[Finding]:
+    """The chat template does not compile, or it fails on a plain user message.
+
+    Why: every `apply_chat_template` call raises, and servers answer every chat request with an error. A trainer may
+    start, load the model, and fail on the first row.
+
+    Common causes:
+        - The template was edited by hand and a tag is not closed. Solution: the finding names the line.
+        - It was pasted into JSON with its quotes or newlines changed. Solution: save it as chat_template.jinja.
+        - It reads a variable that callers do not pass. Solution: test it with `is defined` first.
+
+    Bad:
+        ```jinja chat_template.jinja
+        {% for message in messages %}
+        <|im_start|>{{ message.role }}
+        {{ message.content }<|im_end|>
+        {% endfor %}
+        ```
+    Good:
+        ```jinja chat_template.jinja
+        {% for message in messages %}
+        <|im_start|>{{ message.role }}
+        {{ message.content }}<|im_end|>
+        {% endfor %}
+        {% if add_generation_prompt %}
+        <|im_start|>assistant
+        {% endif %}
+        ```
+
+    Traps: multimodal templates want contents as lists of parts, so both are tried. A template for tool use, documents or
+    safety guidelines needs what it is for: information, unless it is one of a named list, where that is its job. Named
+    lists are checked entry by entry.
+
+    Sources: transformers' apply_chat_template; 6 of 285 published templates need more than a user message.
+    """
+    for rendering in rendered.values():
+        fault = _fault(rendering)
+        if fault:
+            at = rendering.template.at
+            place = f"{rendering.line}:1" if at is None and rendering.line else at
+            yield Finding(f"{rendering.subject} {fault[0]}", rendering.template.file, place, fault[1])
+    if "default" not in rendered:
+        template = next(iter(rendered.values())).template
+        message = (
+            f"the chat templates are named {', '.join(map(repr, rendered))}, expected one named 'default': "
+            "apply_chat_template raises unless the caller picks one by name"
+        )
+        yield Finding(message, template.file, "/chat_template" if template.at else None, Severity.WARNING)
+
+
+def _fault(rendering: Rendering) -> tuple[str, Severity] | None:
+    if rendering.syntax_error is not None:
+        line = f" in line {rendering.line}" if rendering.line else ""
+        error = f"{rendering.syntax_error!r}{line}"
+        return f"does not compile: {error}, expected valid Jinja, {RAISES}", Severity.ERROR
+    if rendering.killed is not None:
+        return None
+    if rendering.healthy:
+        if not rendering.supply or rendering.name != "default":
+            return None
+        names = " and ".join(map(repr, rendering.supply))
+        return f"renders a user message only when the caller passes {names}, expected it to do without", Severity.INFO
+    error = f"raises on a user message: {rendering.error('user')!r}"
+    role = rendering.needs_role
+    if role:
+        severity = Severity.WARNING if role == "system" else Severity.INFO
+        return f"{error}, and renders it only after a message of role {role!r}", severity
+    return f"{error}, expected text, {RAISES}", Severity.ERROR
