@@ -96,7 +96,8 @@ class Embeddings:
             projected = head @ self._projection
             projected /= np.sqrt(np.vecdot(head, head))[:, None] * SKETCH_STEP
         np.nan_to_num(projected, copy=False, nan=0.0)
-        return np.clip(np.rint(projected), -SKETCH_BOUND, SKETCH_BOUND).astype(np.int8)
+        steps: NDArray[np.int8] = np.clip(np.rint(projected), -SKETCH_BOUND, SKETCH_BOUND).astype(np.int8)
+        return steps
 
     @cached_property
     def _projection(self) -> NDArray[np.float32]:
