@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelcheck.fact import Missing, fact
-from modelcheck.render.renderer import Renderer
+from modelcheck.render.renderer import Renderer, RendererError
 
 from .chat_template import Template
 from .special_tokens import SpecialTokens
@@ -36,7 +36,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """Everything that one template rendered. `syntax_error` or `killed` says why there is nothing."""
+    """Everything that one template rendered. `syntax_error` or `killed` says why there is nothing.
+
+    `supply` are the variables that had to be given, `parts` says that contents were given as lists of parts, and
+    `needs_role` is the role without a message of which a user message cannot be rendered.
+    """
 
     template: Template
     outcomes: tuple[Outcome, ...] = ()
@@ -46,6 +50,7 @@ class Rendering:
     supply: tuple[str, ...] = ()
     parts: bool = False
     switches: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    needs_role: str | None = None
 
     def text(self, name: str, *, clock: int = 0, switches: Mapping[str, Any] | None = None) -> str | None:
         """The text of a conversation, or None where it raised or was not rendered so."""
@@ -70,20 +75,32 @@ def rendered(
 ) -> Mapping[str, Rendering]:
     """{template name: what it renders}, those that cannot render included."""
     variables = {role: token.content for role, token in special_tokens.by_role.items()}
-    return {name: _rendering(t, renderer.run_plan(t.text, variables)) for name, t in chat_template.items()}
+    try:
+        return {name: _rendering(t, renderer.run_plan(t.text, variables)) for name, t in chat_template.items()}
+    except RendererError as error:
+        raise Missing(str(error)) from error
 
 
 def _rendering(template: Template, answer: Mapping[str, Any]) -> Rendering:
+    if "stalled" in answer:
+        raise Missing(f"the chat template was not rendered: {answer['stalled']}", remedy="the machine is busy, run again")
     if "killed" in answer:
         return Rendering(template, killed=answer["killed"])
     if "error" in answer:
         return Rendering(template, syntax_error=answer["error"]["message"], line=answer["error"]["line"])
-    outcomes = tuple(
-        Outcome(o["name"], o["clock"], o["switches"], o.get("text"), o.get("error"), o.get("flood", False))
-        for o in answer["outcomes"]
+    return Rendering(
+        template,
+        tuple(map(_outcome, answer["outcomes"])),
+        supply=tuple(answer["supply"]),
+        parts=answer["parts"],
+        switches={name: tuple(values) for name, values in answer["switches"].items()},
+        needs_role=answer["needs_role"],
     )
-    switches = {name: tuple(values) for name, values in answer["switches"].items()}
-    return Rendering(template, outcomes, supply=tuple(answer["supply"]), parts=answer["parts"], switches=switches)
+
+
+def _outcome(answer: Mapping[str, Any]) -> Outcome:
+    text, error, flood = answer.get("text"), answer.get("error"), answer.get("flood", False)
+    return Outcome(answer["name"], answer["clock"], answer["switches"], text, error, flood)
 
 
 @fact
@@ -91,5 +108,5 @@ def conversations(rendered: Mapping[str, Rendering]) -> Mapping[str, Rendering]:
     """{template name: what it renders} of the templates that render a plain user message."""
     healthy = {name: rendering for name, rendering in rendered.items() if rendering.healthy}
     if not healthy:
-        raise Missing("the chat template renders nothing; see its own finding")
+        raise Missing("no chat template renders a plain user message")
     return healthy

@@ -121,6 +121,10 @@ def render(
     `source` is the template's text, needed with `continue_final_message`. Raises what the template raises, ValueError
     where transformers refuses the conversation, and OutputTooLong.
     """
+    if not messages:
+        raise ValueError("there is no message")
+    if continue_final_message and add_generation_prompt:
+        raise ValueError("a final message cannot be continued after a generation prompt")
     chat = [_with_reasoning({k: v for k, v in message.items() if v is not None}) for message in messages]
     final = _tag_final_message(chat, source) if continue_final_message else ""
     arguments = {"tools": tools, "documents": documents, "add_generation_prompt": add_generation_prompt}

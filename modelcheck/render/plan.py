@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jinja2
+import jinja2.meta
 from jinja2 import nodes
 
 USER, ASSISTANT, SYSTEM = "ZQ1", "ZA1", "ZS1"
@@ -53,8 +54,14 @@ CONVERSATIONS: dict[str, dict[str, Any]] = {
 # Rendered at the second clock, and under each switch: enough to see a date or a changed frame, few enough to be quick.
 AT_SECOND_CLOCK = ("prompt", "chat", "system_prompt", "tools")
 UNDER_SWITCHES = ("user", "prompt", "chat", "system_prompt")
-# What a template may expect besides messages; tried in turn where a plain conversation fails.
+# What a template may expect besides messages; tried in turn where a plain conversation fails. A variable that the
+# template reads without asking whether it is defined is given VALUE.
 SUPPLIES: tuple[dict[str, Any], ...] = ({}, {"tools": []}, {"tools": [TOOL]}, {"documents": []})
+VALUE, MAX_UNDEFINED, MAX_ROLES = "ZV1", 4, 8
+# Names that apply_chat_template sets itself, from the caller's arguments or from the tokenizer.
+GIVEN = frozenset({"messages", "tools", "documents", "add_generation_prompt"}) | {
+    f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+}
 
 
 def in_parts(conversation: dict[str, Any]) -> dict[str, Any]:
@@ -63,13 +70,25 @@ def in_parts(conversation: dict[str, Any]) -> dict[str, Any]:
     return {**conversation, "messages": messages}
 
 
-def switches(env: jinja2.Environment, template: nodes.Template, known: set[str]) -> dict[str, list[Any]]:
-    """{name: values to try} of the names that the caller may set and that the template branches on.
+def free_names(template: nodes.Template, env: jinja2.Environment) -> set[str]:
+    """The names that only a caller of apply_chat_template can set."""
+    return jinja2.meta.find_undeclared_variables(template) - GIVEN - set(env.globals)
+
+
+def roles(template: nodes.Template) -> list[str]:
+    """Further roles that messages may have: the literals that the template compares something with."""
+    literals = (v for test in template.find_all(nodes.Compare) for o in test.ops for v in _literals(o.expr))
+    constants = (node.value for node in template.find_all(nodes.Const))
+    words = (value.lower() for value in (*literals, *constants) if isinstance(value, str) and value.isalpha())
+    return [word for word in dict.fromkeys(words) if word not in ("user", "assistant")][:MAX_ROLES]
+
+
+def switches(template: nodes.Template, free: set[str]) -> dict[str, list[Any]]:
+    """{name: values to try} of the free names that the template branches on.
 
     A name counts where it stands alone as a condition (True and False are tried) or is compared with literals
     (those are tried); not where it is only printed or tested for being defined.
     """
-    free = jinja2.meta.find_undeclared_variables(template) - known - set(env.globals)
     found: dict[str, list[Any]] = {}
     for name, value in _uses(template):
         if name in free and value not in found.setdefault(name, []) and len(found[name]) < MAX_VALUES:

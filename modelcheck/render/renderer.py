@@ -14,6 +14,12 @@ from types import TracebackType
 from typing import Any
 
 ZYGOTE = Path(__file__).with_name("zygote.py")
+# The zygote answers within its own 3 seconds; this is for one that is itself stuck, on however busy a machine.
+PATIENCE = 30.0
+
+
+class RendererError(Exception):
+    """The rendering process cannot be started, died twice or is stuck: nothing is known about the template."""
 
 
 class Renderer:
@@ -41,10 +47,12 @@ class Renderer:
         """Start the child process early, so that it imports jinja2 while this process reads files."""
         if self._process is None:
             command = [sys.executable, "-I", str(ZYGOTE), *_import_paths("jinja2", "markupsafe")]
-            # Nothing of the environment is of use to a template, and some of it is secret (HF_TOKEN).
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}
-            )
+            pipe = subprocess.PIPE
+            try:
+                # Nothing of the environment is of use to a template, and some of it is secret (HF_TOKEN).
+                self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env={})
+            except OSError as error:
+                raise RendererError(f"the rendering process cannot be started: {error}") from error
 
     def run_plan(self, template: str, variables: Mapping[str, str]) -> dict[str, Any]:
         """Render every conversation of modelcheck/render/plan.py. The answer is described in render/work.py."""
@@ -59,16 +67,44 @@ class Renderer:
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         message = json.dumps(request).encode()
         with self._lock:
-            self.start()
-            assert self._process and self._process.stdin and self._process.stdout
-            self._process.stdin.write(len(message).to_bytes(8, "little") + message)
-            self._process.stdin.flush()
-            head = self._process.stdout.read(8)
-            answer = self._process.stdout.read(int.from_bytes(head, "little"))
+            # A zygote that was killed from outside is replaced once; a second death has a cause that stays.
+            answer = self._exchange(message) or self._exchange(message)
+            if answer is None:
+                raise RendererError(f"the rendering process died: {self._last_words}")
         result: dict[str, Any] = json.loads(answer)
         if "crashed" in result:
             raise RuntimeError(f"the renderer failed: {result['crashed']}")
         return result
+
+    def _exchange(self, message: bytes) -> bytes | None:
+        self.start()
+        process = self._process
+        assert process and process.stdin and process.stdout
+        watchdog = threading.Timer(PATIENCE, process.kill)
+        watchdog.start()
+        try:
+            process.stdin.write(len(message).to_bytes(8, "little") + message)
+            process.stdin.flush()
+            size = int.from_bytes(process.stdout.read(8), "little")
+            answer = process.stdout.read(size)
+            if size and len(answer) == size:
+                return answer
+        except OSError:
+            pass  # a broken pipe: it is dead
+        finally:
+            watchdog.cancel()
+        self._bury(process)
+        return None
+
+    def _bury(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = None
+        process.kill()
+        try:
+            _, errors = process.communicate()
+        except OSError:  # what was still to be written cannot be flushed
+            errors = b""
+        lines = errors.decode(errors="replace").strip().splitlines()
+        self._last_words = lines[-1] if lines else f"exit status {process.wait()}"
 
 
 def _import_paths(*modules: str) -> list[str]:

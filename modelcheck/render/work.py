@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+import re
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 import environment
 import jinja2
-import jinja2.meta
 import plan
+
+UNDEFINED = re.compile(r"UndefinedError: '(\w+)' is undefined")
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,7 +23,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": error}
     if "conversations" in request:
         return {"outcomes": [session.outcome(**c) for c in request["conversations"]]}
-    return session.run_plan()
+    return PlanRun(session).answer()
 
 
 class Session:
@@ -39,11 +42,16 @@ class Session:
             return {"message": str(error.message), "line": error.lineno}
         except RecursionError:
             return {"message": "it is nested too deeply to be compiled", "line": None}
+        except MemoryError:
+            raise
+        except Exception as error:  # jinja2 lets some faults through to Python's own compiler
+            return {"message": f"{type(error).__name__}: {error}"[:500], "line": None}
         return None
 
     def outcome(self, clock: str = plan.CLOCKS[0], **conversation: Any) -> dict[str, Any]:
         """{"text": ...} or {"error": ...} of one conversation."""
         self.now = clock
+        random.seed(0)  # so that what differs between two clocks differs because of them
         try:
             text = environment.render(self.template, source=self.source, **{**self.variables, **conversation})
         except MemoryError:
@@ -54,42 +62,77 @@ class Session:
             return {"error": f"{type(error).__name__}: {error}"[:500]}
         return {"text": text}
 
-    def run_plan(self) -> dict[str, Any]:
-        """Every conversation of the plan, in the style that the template understands."""
-        supply, parts = self._style()
-        switches = self._switches()
-        outcomes = []
 
-        def add(name: str, conversation: dict[str, Any], *, clock: int = 0, given: Mapping[str, Any] = {}) -> None:
-            styled = plan.in_parts(conversation) if parts else conversation
-            result = self.outcome(clock=plan.CLOCKS[clock], **{**supply, **styled, **given})
-            outcomes.append({"name": name, "clock": clock, "switches": given, **result})
+class PlanRun:
+    """Every conversation of the plan, in the style that the template understands best."""
 
-        for name, conversation in plan.CONVERSATIONS.items():
-            add(name, conversation)
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.syntax = session.env.parse(session.source)
+        self.free = plan.free_names(self.syntax, session.env) - set(session.variables)
+        self.supply, self.parts, self.score = self._style()
+
+    def answer(self) -> dict[str, Any]:
+        """Outcomes, and how they were come by."""
+        switches = plan.switches(self.syntax, self.free - set(self.supply))
+        return {
+            "outcomes": [*self._outcomes(switches)],
+            "supply": sorted(self.supply),
+            "parts": self.parts,
+            "switches": switches,
+            "needs_role": None if self.score else self._needed_role(),
+        }
+
+    def _outcomes(self, switches: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+        for name in plan.CONVERSATIONS:
+            yield self._outcome(name)
         for name in plan.AT_SECOND_CLOCK:
-            add(name, plan.CONVERSATIONS[name], clock=1)
+            yield self._outcome(name, clock=1)
         for switch, values in switches.items():
             for value in values:
                 for name in plan.UNDER_SWITCHES:
-                    add(name, plan.CONVERSATIONS[name], given={switch: value})
-                add("prompt", plan.CONVERSATIONS["prompt"], clock=1, given={switch: value})
-        other = plan.CONVERSATIONS["system"] if parts else plan.in_parts(plan.CONVERSATIONS["system"])
-        outcomes.append(
-            {"name": "system_other_style", "clock": 0, "switches": {}, **self.outcome(**{**supply, **other})}
-        )
-        return {"outcomes": outcomes, "supply": sorted(supply), "parts": parts, "switches": switches}
+                    yield self._outcome(name, given={switch: value})
+                yield self._outcome("prompt", clock=1, given={switch: value})
+        other = self._styled("system", parts=not self.parts)
+        yield {"name": "system_other_style", "clock": 0, "switches": {}, **self.session.outcome(**other)}
 
-    def _style(self) -> tuple[dict[str, Any], bool]:
-        # The first way in which a lone user message renders; where none does, the plain one, whose error is told.
-        user = plan.CONVERSATIONS["user"]
+    def _outcome(self, name: str, *, clock: int = 0, given: Mapping[str, Any] = {}) -> dict[str, Any]:
+        result = self.session.outcome(clock=plan.CLOCKS[clock], **self._styled(name, parts=self.parts), **given)
+        return {"name": name, "clock": clock, "switches": given, **result}
+
+    def _styled(self, name: str, *, parts: bool) -> dict[str, Any]:
+        conversation = plan.CONVERSATIONS[name]
+        return {**self.supply, **(plan.in_parts(conversation) if parts else conversation)}
+
+    def _style(self) -> tuple[dict[str, Any], bool, int]:
+        # The first way in which most of a conversation of one turn arrives in the text.
+        best: tuple[dict[str, Any], bool, int] = ({}, False, 0)
         for parts in (False, True):
-            for supply in plan.SUPPLIES:
-                styled = plan.in_parts(user) if parts else user
-                if "text" in self.outcome(**{**supply, **styled}):
-                    return supply, parts
-        return {}, False
+            for given in plan.SUPPLIES:
+                self.supply = dict(given)
+                user = self._completed(parts)
+                chat = self.session.outcome(**self._styled("chat", parts=parts)).get("text", "")
+                score = 0 if user is None else 1 + (plan.USER in user) + (plan.ASSISTANT in chat)
+                if score > best[2]:
+                    best = self.supply, parts, score
+                if score == 3:
+                    return best
+        return best
 
-    def _switches(self) -> dict[str, list[Any]]:
-        known = {"messages", "tools", "documents", "add_generation_prompt", *self.variables}
-        return plan.switches(self.env, self.env.parse(self.source), known)
+    def _completed(self, parts: bool) -> str | None:
+        # A lone user message, with a value for every variable that the template turns out to need.
+        for _ in range(plan.MAX_UNDEFINED + 1):
+            result = self.session.outcome(**self._styled("user", parts=parts))
+            undefined = UNDEFINED.match(result.get("error", ""))
+            if not undefined or undefined[1] not in self.free:
+                break
+            self.supply[undefined[1]] = plan.VALUE
+        text: str | None = result.get("text")
+        return text
+
+    def _needed_role(self) -> str | None:
+        for role in plan.roles(self.syntax):
+            messages = [{"role": role, "content": plan.VALUE}, plan.U1]
+            if "text" in self.session.outcome(messages=messages):
+                return role
+        return None
