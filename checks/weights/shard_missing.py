@@ -50,8 +50,9 @@ def shard_missing(
     if absent:
         tensors = sum(shard in absent for shard in weight_index.shards.values())
         yield Finding(
-            f"{len(absent)} of the {len(named)} shards that {weight_index.file} names are not in the folder, with "
-            f"{tensors} of its {len(weight_index.shards)} tensors: {some(sorted(absent))}; expected all of them, loading fails",
+            f"not in the folder: {some(sorted(absent))}, {len(absent)} of the {len(named)} shards that "
+            f"{weight_index.file} names, with {tensors} of its {len(weight_index.shards)} tensors; expected all of "
+            "them, loading fails",
             weight_index.file,
             "/weight_map",
         )
@@ -60,8 +61,8 @@ def shard_missing(
     lost = [name for name, shard in weight_index.shards.items() if shard in whole and name not in at_hand]
     if lost:
         yield Finding(
-            f"{len(lost)} tensors are not in the shards that {weight_index.file} names for them: {some(lost)}; "
-            "expected every tensor of the index: loaders fail, or fill them with random numbers",
+            f"in no shard: {some(lost)}, {len(lost)} of the {len(weight_index.shards)} tensors that "
+            f"{weight_index.file} names; expected all of them: loaders fail, or fill them with random numbers",
             weight_index.file,
             "/weight_map",
         )

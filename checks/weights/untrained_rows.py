@@ -43,21 +43,25 @@ def untrained_rows(
 
     Sources: Magikarp (arXiv 2405.05417) and its reports; SmolLM2's 15 identical rows, which have a usual norm.
     """
-    place = f"{embeddings.rows} rows of {embeddings.tensor.name}"
-    twins = sorted(frozenset().union(*untrained.identical))
-    for ids, what, confidence in (
+    tests = (
         (
-            sorted(untrained.near_zero),
-            f"are near zero (norm at most a thousandth of the median {untrained.median:.3g})",
+            f"rows near zero (norm at most a thousandth of the median {untrained.median:.3g})",
+            untrained.near_zero,
             Confidence.HIGH,
         ),
-        (twins, f"are bit-identical to others, in {len(untrained.identical)} groups", Confidence.HIGH),
-        (sorted(untrained.near_centroid), "lie near the centroid of rows known to be unused", Confidence.MEDIUM),
-    ):
+        (
+            f"bit-identical rows, in {len(untrained.identical)} group(s)",
+            frozenset().union(*untrained.identical),
+            Confidence.HIGH,
+        ),
+        ("rows near the centroid of rows known to be unused", untrained.near_centroid, Confidence.MEDIUM),
+    )
+    tensor = embeddings.tensor
+    for what, ids, confidence in tests:
         if ids:
-            named = _named(ids, untrained.padding(ids), tokenizer)
-            message = f"{len(ids)} of {place} {what}: {named}; {HARMLESS}"
-            yield Finding(message, embeddings.tensor.file, embeddings.tensor.name, Severity.INFO, confidence)
+            named = _named(sorted(ids), untrained.padding(ids), tokenizer)
+            message = f"{len(ids)} of {embeddings.rows} rows of {tensor.name} are {what}: {named}; {HARMLESS}"
+            yield Finding(message, tensor.file, tensor.name, Severity.INFO, confidence)
 
 
 def _named(ids: Collection[int], padding: Collection[int], tokenizer: Tokenizer | None) -> str:

@@ -53,12 +53,12 @@ def untrained_token_used(
     Sources: unsloth#658, unsloth#1056, unsloth#1258; Magikarp's report on Llama-3-8B (254 of 256 special tokens).
     """
     certain, near = untrained.certain, untrained.near_centroid
-    stops = {number: f"the stop id of {stop.file}" for number, stop in stop_ids.in_force.items()}
+    stops = {number: f"stop id in {stop.file}" for number, stop in stop_ids.in_force.items()}
     stops = {number: where for number, where in stops.items() if 0 <= number < min(tokenizer.size, untrained.rows)}
     place = embeddings.tensor.file, embeddings.tensor.name
     for number in sorted({*emitted, *stops} & {*certain, *near}):
         where = [*emitted.get(number, ()), *([stops[number]] if number in stops else [])]
-        row = f"{tokenizer.token(number)!r} (id {number}) is {' and '.join(where)}, but its embedding row"
+        row = f"{tokenizer.token(number)!r} (id {number}) is in use ({'; '.join(where)}), but its embedding row"
         if number in near:
             message = f"{row} lies near the centroid of rows known to be unused, expected it apart from them"
             yield Finding(message, *place, Severity.INFO, Confidence.MEDIUM)

@@ -83,7 +83,9 @@ def rendered(
 
 def _rendering(template: Template, answer: Mapping[str, Any]) -> Rendering:
     if "stalled" in answer:
-        raise Missing(f"the chat template was not rendered: {answer['stalled']}", remedy="the machine is busy, run again")
+        raise Missing(
+            f"the chat template was not rendered: {answer['stalled']}", remedy="the machine is busy, run again"
+        )
     if "killed" in answer:
         return Rendering(template, killed=answer["killed"])
     if "error" in answer:

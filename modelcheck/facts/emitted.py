@@ -41,4 +41,4 @@ def _emissions(
     eos = special_tokens.by_role.get("eos_token")
     number = tokenizer.id(eos.content) if eos else None
     if eos and number is not None:
-        yield number, f"the eos_token of {eos.file}, which trainers append"
+        yield number, f"eos_token in {eos.file}, which trainers append"
