@@ -4,23 +4,27 @@ from .chat_template import chat_template, is_chat
 from .config import config, generation_config
 from .conversations import conversations, rendered
 from .embeddings import embeddings
+from .emitted import emitted
 from .files import files
 from .special_tokens import special_tokens, special_tokens_map, stop_ids, tokenizer_config
-from .tensors import tensors, weight_index
+from .tensors import shards, tensors
 from .texts import training_texts
 from .tokenizer import tokenizer, tokenizer_json
 from .untrained import untrained
 from .vocabulary import vocabulary
+from .weight_index import weight_index, weight_indexes
 
 __all__ = [
     "chat_template",
     "config",
     "conversations",
     "embeddings",
+    "emitted",
     "files",
     "generation_config",
     "is_chat",
     "rendered",
+    "shards",
     "special_tokens",
     "special_tokens_map",
     "stop_ids",
@@ -32,4 +36,5 @@ __all__ = [
     "untrained",
     "vocabulary",
     "weight_index",
+    "weight_indexes",
 ]

@@ -1,8 +1,8 @@
-"""The embedding matrix: found by name, streamed in pieces of 128 rows, never held whole."""
+"""The embedding matrix: found by name, streamed in pieces of a megabyte, never held whole."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -31,24 +31,28 @@ OTHER_TOWERS = (
     "codec",
     "code2wav",
 )
-# 128 rows of a 4096-wide bf16 matrix are 1 MiB: larger pieces fall out of the second-level cache and are twice as slow.
-CHUNK_ROWS = 128
+# 128 rows of a 4096-wide bf16 matrix: larger pieces fall out of the second-level cache and are twice as slow.
+CHUNK = 1 << 20
+# The widest published hidden size known to us is 18432 (Nemotron-4 340B): a row of more is no embedding.
+WIDEST = 1 << 16
 SKETCH_COLUMNS, SKETCH_WIDTH = 256, 16
+# The sketch is kept as bytes: components are of the order of 1, steps of 1/32 are far finer than what is read off it.
+SKETCH_STEP, SKETCH_BOUND = 1 / 32, 127
 FLOATS = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One pass over the rows.
+    """One pass over the rows, 28 bytes each.
 
-    `norms` [rows]: L2 norm of each. `prints` [rows, 2] uint64: equal for bit-identical rows. `sketch`
-    [rows, SKETCH_WIDTH] float32: a random projection of the first columns of each row divided by its norm, so that
-    near-parallel rows lie close together.
+    `norms` [rows]: L2 norm; NaN or infinite where the row is. `prints` [rows] uint64: equal for bit-identical rows, and
+    rarely for others. `sketch` [rows, SKETCH_WIDTH] int8: a random projection of the direction of each row's first
+    columns, so that near-parallel rows lie close together.
     """
 
     norms: NDArray[np.float32]
     prints: NDArray[np.uint64]
-    sketch: NDArray[np.float32]
+    sketch: NDArray[np.int8]
 
 
 class Embeddings:
@@ -58,6 +62,7 @@ class Embeddings:
         self._files, self.tensor = files, tensor
         self.rows, self.width = tensor.shape
         self._row_bytes = self.width * FLOATS[tensor.dtype]
+        self._chunk_rows = max(1, CHUNK // self._row_bytes)
 
     @cached_property
     def scan(self) -> Scan:
@@ -65,27 +70,34 @@ class Embeddings:
         import numpy as np
 
         norms = np.empty(self.rows, np.float32)
-        prints = np.zeros((self.rows, 2), np.uint64)
-        sketch = np.empty((self.rows, SKETCH_WIDTH), np.float32)
-        projection = self._projection
-        columns = len(projection)
+        prints = np.empty(self.rows, np.uint64)
+        sketch = np.empty((self.rows, SKETCH_WIDTH), np.int8)
         start = 0
-        for raw, values in self._chunks():
+        pieces = self._files.stream(
+            self.tensor.file, self.tensor.start, self.tensor.stop, self._chunk_rows * self._row_bytes
+        )
+        for piece in pieces:
+            raw = np.frombuffer(piece, np.uint8).reshape(-1, self._row_bytes)
+            values = self.values(raw)
             stop = start + len(values)
-            np.sqrt(np.vecdot(values, values), out=norms[start:stop])
+            with np.errstate(all="ignore"):
+                np.sqrt(np.vecdot(values, values), out=norms[start:stop])
             prints[start:stop] = _prints(raw)
-            np.matmul(values[:, :columns], projection, out=sketch[start:stop])
+            sketch[start:stop] = self.sketch(values)
             start = stop
-        with np.errstate(divide="ignore", invalid="ignore"):
-            sketch /= norms[:, None]
         return Scan(norms, prints, sketch)
 
-    def sketch(self, row: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The sketch of a row that need not be in the matrix, [SKETCH_WIDTH]."""
+    def sketch(self, values: NDArray[np.float32]) -> NDArray[np.int8]:
+        """The sketch of rows that need not be in the matrix, [len(values), SKETCH_WIDTH]."""
         import numpy as np
 
-        projection = self._projection
-        return np.asarray(row[: len(projection)] @ projection / np.linalg.norm(row), np.float32)
+        head = values[:, : len(self._projection)]
+        with np.errstate(all="ignore"):
+            projected = head @ self._projection
+            projected /= np.sqrt(np.vecdot(head, head))[:, None] * SKETCH_STEP
+        np.nan_to_num(projected, copy=False, nan=0.0)
+        steps: NDArray[np.int8] = np.clip(np.rint(projected), -SKETCH_BOUND, SKETCH_BOUND).astype(np.int8)
+        return steps
 
     @cached_property
     def _projection(self) -> NDArray[np.float32]:
@@ -94,37 +106,42 @@ class Embeddings:
         columns = min(SKETCH_COLUMNS, self.width)
         return np.random.default_rng(0).standard_normal((columns, SKETCH_WIDTH), np.float32)
 
-    def read(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """The rows with these ids, [len(ids), width] float32."""
+    def pieces(self, ids: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
+        """(ids, their stored bytes) for ascending ids, a piece at a time: at most one more pass over the matrix."""
         import numpy as np
 
-        if not len(ids):
-            return np.empty((0, self.width), np.float32)
-        return np.concatenate([self._values(np.frombuffer(self.row_bytes(i), np.uint8)) for i in ids])
+        starts = np.flatnonzero(np.diff(ids // self._chunk_rows, prepend=-1))
+        for part in np.split(ids, starts[1:]) if len(ids) else ():
+            first, stop = int(part[0]), int(part[-1]) + 1
+            base = self.tensor.start + first * self._row_bytes
+            read = self._files.read(self.tensor.file, base, base + (stop - first) * self._row_bytes)
+            yield part, np.frombuffer(read, np.uint8).reshape(-1, self._row_bytes)[part - first]
 
-    def row_bytes(self, number: int) -> bytes:
-        """The stored bytes of one row."""
-        start = self.tensor.start + number * self._row_bytes
-        return self._files.read(self.tensor.file, start, start + self._row_bytes)
-
-    def _chunks(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+    def read(self, ids: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The rows with these ids, ascending, [len(ids), width] float32. For a few hundred, not for thousands."""
         import numpy as np
 
-        pieces = self._files.stream(self.tensor.file, self.tensor.start, self.tensor.stop, CHUNK_ROWS * self._row_bytes)
-        for piece in pieces:
-            raw = np.frombuffer(piece, np.uint8)
-            yield raw.reshape(-1, self._row_bytes), self._values(raw)
+        rows = [self.values(raw) for _, raw in self.pieces(ids)]
+        return np.concatenate(rows) if rows else np.empty((0, self.width), np.float32)
 
-    def _values(self, raw: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def norm(self, number: int) -> float:
+        """The L2 norm of one row, also where its square is too small for 32 bits."""
+        import numpy as np
+
+        return float(np.linalg.norm(self.read(np.array([number])).astype(np.float64)))
+
+    def values(self, raw: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Stored bytes as float32, [rows, width]."""
         import numpy as np
 
         if self.tensor.dtype == "BF16":
             # bfloat16 is the upper half of a float32.
-            values = raw.view(np.uint16).astype(np.uint32)
-            values <<= 16
-            return values.view(np.float32).reshape(-1, self.width)
+            bits = raw.view(np.uint16).astype(np.uint32)
+            bits <<= 16
+            return bits.view(np.float32)
         stored = {"F16": np.float16, "F32": np.float32, "F64": np.float64}[self.tensor.dtype]
-        return raw.view(stored).astype(np.float32, copy=False).reshape(-1, self.width)
+        with np.errstate(all="ignore"):
+            return raw.view(stored).astype(np.float32, copy=False)
 
 
 def _prints(raw: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -133,10 +150,13 @@ def _prints(raw: NDArray[np.uint8]) -> NDArray[np.uint64]:
     # Eight bytes from the start and eight from the middle: rows that differ anywhere nearly always differ there;
     # those that agree are compared whole.
     middle = raw.shape[1] // 2
-    result = np.zeros((len(raw), 16), np.uint8)
-    for at, part in ((0, raw[:, :8]), (8, raw[:, middle : middle + 8])):
-        result[:, at : at + part.shape[1]] = part
-    return result.view(np.uint64)
+    ends = np.zeros((2, len(raw), 8), np.uint8)
+    for end, part in zip(ends, (raw[:, :8], raw[:, middle : middle + 8]), strict=True):
+        end[:, : part.shape[1]] = part
+    start, centre = ends.view(np.uint64)[:, :, 0]
+    # The multiplier is 2^64 over the golden ratio, which spreads neighbouring numbers.
+    mixed: NDArray[np.uint64] = (start * np.uint64(0x9E3779B97F4A7C15)) ^ centre
+    return mixed
 
 
 @fact
@@ -159,7 +179,7 @@ def input_embedding(tensors: Tensors) -> Tensor:
     if name not in tensors:
         raise Missing(f"{name} is in {tensors.absent[name]}, which is not in the folder")
     tensor = tensors[name]
-    if len(tensor.shape) != 2 or 0 in tensor.shape:
+    if len(tensor.shape) != 2 or 0 in tensor.shape or tensor.shape[1] > WIDEST:
         raise Missing(f"{name} has shape {list(tensor.shape)}, expected rows and columns")
     return tensor
 

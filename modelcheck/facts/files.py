@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from modelcheck.fact import Malformed, NotApplicable, NotPassed, fact
@@ -55,6 +55,10 @@ class Files:
             yield from self._source.stream(name, start, stop, chunk)
         except OSError as error:
             raise Malformed(name, f"cannot be read: {error.strerror or error}") from error
+
+    def outside(self, name: str) -> str | None:
+        """Where a file really lies, if a link leads out of the checkpoint."""
+        return self._source.outside(name)
 
     def is_lfs_pointer(self, name: str) -> bool:
         """Whether git-LFS left a pointer of some 130 bytes in the file's place."""
@@ -124,6 +128,12 @@ def shorten(value: object, limit: int = 60) -> str:
     """A printable form of a value from a file, cut where it grows long."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first few names, quoted, and how many more there are."""
+    shown = ", ".join(shorten(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 @fact

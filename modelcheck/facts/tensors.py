@@ -11,11 +11,11 @@ from typing import Any
 
 from modelcheck.fact import Malformed, Missing, fact
 
-from .files import Files, expect, json_type, shorten
+from .files import Files, json_type, shorten
+from .weight_index import INDEX, SINGLE, WeightIndex, escape
 
 # The hub's own bound; the safetensors library refuses headers above 100 MB. DeepSeek-V3's largest is 0.1 MB.
 HEADER_LIMIT = 25 << 20
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 # Bits of one element, by the names of the safetensors format (0.8).
 BITS = {
@@ -54,40 +54,50 @@ class Tensors(Mapping[str, Tensor]):
         return len(self._tensors)
 
 
-@fact
-def weight_index(files: Files) -> Mapping[str, str]:
-    """{tensor name: shard} as model.safetensors.index.json has it, unchecked against the folder."""
-    files.require(INDEX, "the weights are not sharded")
-    weight_map = files.json_object(INDEX).get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise Malformed(INDEX, f"weight_map is a {json_type(weight_map)}, expected an object", at="/weight_map")
-    for name, shard in weight_map.items():
-        expect(INDEX, f"/weight_map/{name}", shard, str)
-    return weight_map
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The header of one safetensors file, or why it cannot be used."""
+
+    tensors: Mapping[str, Tensor]
+    broken: Malformed | None = None
 
 
 @fact
-def tensors(files: Files, weight_index: Mapping[str, str] | None = None) -> Tensors:
-    """Every tensor of the checkpoint's safetensors files. Raises Malformed for a file that the format forbids."""
-    shards = _shards(files, weight_index)
-    found: dict[str, Tensor] = {}
-    for shard in shards:
-        found |= read_header(files, shard)
-    absent = {n: s for n, s in (weight_index or {}).items() if s not in shards and n not in found}
-    return Tensors(found, absent)
+def shards(files: Files, weight_index: WeightIndex | None = None) -> Mapping[str, Shard]:
+    """{file name: header} of the safetensors files that loaders would read and that are in the folder.
 
-
-def _shards(files: Files, weight_index: Mapping[str, str] | None) -> list[str]:
-    # As loaders choose: the single file, else the index, else whatever lies there.
+    As they choose: the single file, else what the index names, else whatever lies there.
+    """
     if SINGLE in files:
-        return [SINGLE]
-    if weight_index is not None:
-        named = sorted({shard for shard in weight_index.values() if shard in files and "/" not in shard})
-        if named:
-            return named
+        names = [SINGLE]
+    elif weight_index is not None:
+        named = sorted(set(weight_index.shards.values()))
+        names = [n for n in named if n in files and escape(n) is None and not n.endswith(PICKLES)]
+    else:
+        names = [n for n in files if n.endswith(".safetensors") and "/" not in n and not n.startswith("adapter_")]
+    return {name: _shard(files, name) for name in names}
+
+
+def _shard(files: Files, name: str) -> Shard:
+    try:
+        return Shard(read_header(files, name))
+    except Malformed as broken:
+        return Shard({}, broken)
+
+
+@fact
+def tensors(files: Files, shards: Mapping[str, Shard], weight_index: WeightIndex | None = None) -> Tensors:
+    """Every tensor of the checkpoint's safetensors files. Raises Malformed for a file that the format forbids."""
+    found: dict[str, Tensor] = {}
+    for shard in shards.values():
+        if shard.broken:
+            raise shard.broken
+        found |= shard.tensors
+    if found or shards:
+        named = weight_index.shards if weight_index else {}
+        return Tensors(found, {name: shard for name, shard in named.items() if name not in found})
+    if weight_index is not None and weight_index.file == INDEX:
         raise Missing(f"{INDEX} names shards of which none is in the folder")
-    if loose := [n for n in files if n.endswith(".safetensors") and "/" not in n and not n.startswith("adapter_")]:
-        return loose
     if pickle := next((n for n in files if n.endswith(PICKLES)), None):
         raise Missing(f"the weights are pickles ({pickle}), which are never opened", remedy="save them as safetensors")
     if "config.json" not in files:

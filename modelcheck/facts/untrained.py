@@ -3,39 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from modelcheck.fact import fact
 
-from .embeddings import Embeddings, Scan
+from .embeddings import SKETCH_STEP, SKETCH_WIDTH, Embeddings
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# RULES tok: 1 % of the median norm lies between Llama-3's dead rows (1e-21) and its living ones (0.05 and up),
-# whatever the scale (gpt-oss: median 128). Ten per cent would flag "{" and "," in published models.
-NEAR_ZERO = 0.01
+# Magikarp's reports: dead rows lie at 1e-5 of the median norm and below (Llama-3: 1e-21), the smallest living ones at
+# 1.3e-3 (Llama-3), 2e-3 (Llama-3.1) and 9e-3 (Qwen3), whatever the scale (gpt-oss: median 128).
+NEAR_ZERO = 0.001
 # SmolLM2: its dead rows lie within 20 % of their common centroid.
 NEAR_CENTROID = 0.20
-# Two of these agree by chance in one pair of 10^9; a cluster must have several members that agree this well.
+# The rows of one cell of the sketch: by chance two of 128,000 share one, and never four that agree this well.
 PARALLEL, CLUSTER = 0.99, 4
+# Bounds for matrices made to cost time. The largest clusters come first; a centroid needs no more rows than this.
+MOST_CLUSTERS, MOST_SEEDS = 64, 256
+# In fewer columns than this, rows are parallel by chance.
+NARROW = 16
 RESERVED = re.compile(r"reserved|unused|placeholder|extra_id|dummy|\bpad_?\d+", re.IGNORECASE)
 # Bytes that no UTF-8 text contains: their tokens cannot have been trained.
-IMPOSSIBLE_BYTES = frozenset({0xC0, 0xC1, *range(0xF5, 0x100)})
+IMPOSSIBLE_BYTES = (0xC0, 0xC1, *range(0xF5, 0x100))
 
 
 @dataclass(frozen=True, slots=True)
 class Untrained:
     """Ids of rows that were never trained, by the test that found them. A row is in the first that finds it.
 
-    `near_zero`: norm at most 1 % of the median. `identical`: groups of bit-identical rows. `near_centroid`: close to the
-    common centroid of rows known to be unused. `size` is 1 + the tokenizer's largest id, so ids from there on are
-    padding; None without a tokenizer.
+    `near_zero`: norm at most a thousandth of the median. `identical`: groups of bit-identical rows. `near_centroid`: close to the
+    common centroid of rows known to be unused. `median` is the median norm. `size` is 1 + the tokenizer's largest id, so
+    ids from there on are padding; None without a tokenizer.
     """
 
     near_zero: frozenset[int]
@@ -43,11 +47,16 @@ class Untrained:
     near_centroid: frozenset[int]
     rows: int
     size: int | None
+    median: float
 
     @property
     def certain(self) -> frozenset[int]:
         """The rows of the first two tests."""
         return self.near_zero.union(*self.identical)
+
+    def twins(self, number: int) -> frozenset[int]:
+        """The other rows that are bit-identical to this one."""
+        return next((group for group in self.identical if number in group), frozenset()) - {number}
 
     def padding(self, ids: Iterable[int]) -> frozenset[int]:
         """Those of the ids that are beyond the tokenizer."""
@@ -56,123 +65,142 @@ class Untrained:
 
 @fact
 def untrained(embeddings: Embeddings, tokenizer: Tokenizer | None = None) -> Untrained:
-    """The never-trained rows of the input embedding."""
+    """The never-trained rows of the input embedding. A row that is not finite is none of them."""
     import numpy as np
 
-    scan = embeddings.scan
-    finite = scan.norms[np.isfinite(scan.norms)]
-    median = float(np.median(finite)) if finite.size else 0.0
-    near_zero = np.flatnonzero(scan.norms <= NEAR_ZERO * median)
-    living = np.ones(len(scan.norms), bool)
+    norms = embeddings.scan.norms
+    living = np.isfinite(norms)
+    median = float(np.median(norms[living])) if living.any() else 0.0
+    near_zero = np.flatnonzero(living & (norms <= NEAR_ZERO * median))
     living[near_zero] = False
-    identical = _identical(embeddings, scan, living)
-    for group in identical:
-        living[list(group)] = False
-    known = [*sorted(set().union(*identical)), *_known_unused(embeddings.rows, tokenizer)]
-    near = _near(embeddings, scan, living, [i for i in known if i not in set(near_zero.tolist())])
+    identical = _identical(embeddings, living)
+    twins = np.sort(np.fromiter((i for group in identical for i in group), np.intp))
+    # Rows that are in a group stay among the seeds of a centroid, and out of what is found around it.
+    unused = [twins, *(known[living[known]] for known in _known_unused(embeddings.rows, tokenizer))]
+    living[twins] = False
+    near = _near(embeddings, living, unused)
     size = tokenizer.size if tokenizer else None
-    return Untrained(frozenset(near_zero.tolist()), identical, near, embeddings.rows, size)
+    return Untrained(frozenset(near_zero.tolist()), identical, near, embeddings.rows, size, median)
 
 
-def _identical(embeddings: Embeddings, scan: Scan, living: NDArray[np.bool_]) -> tuple[frozenset[int], ...]:
-    candidates: dict[bytes, list[int]] = defaultdict(list)
-    for group in _equal(_mixed(scan.prints), living):
-        for number in group:
-            candidates[embeddings.row_bytes(number)].append(number)
-    groups = [frozenset(ids) for ids in candidates.values() if len(ids) > 1]
-    return tuple(sorted(groups, key=min))
-
-
-def _mixed(columns: NDArray[np.integer]) -> NDArray[np.uint64]:
-    """One number for each row of integers: equal rows give equal numbers, others nearly never do."""
+def _identical(embeddings: Embeddings, living: NDArray[np.bool_]) -> tuple[frozenset[int], ...]:
+    """Groups of bit-identical rows: equal prints, then equal digests of the whole row."""
     import numpy as np
 
-    weights = np.random.default_rng(0).integers(1, 1 << 63, columns.shape[1], np.uint64) | np.uint64(1)
-    mixed = np.zeros(len(columns), np.uint64)
-    for column, weight in zip(columns.T, weights, strict=True):
-        mixed = (mixed ^ column.astype(np.uint64)) * weight
-    return mixed
+    suspects = np.concatenate([np.empty(0, np.intp), *_equal(embeddings.scan.prints, living)])
+    suspects.sort()
+    digests = np.empty(len(suspects), np.uint64)
+    start = 0
+    for ids, raw in embeddings.pieces(suspects):
+        found = b"".join(blake2b(row.tobytes(), digest_size=8).digest() for row in raw)
+        digests[start : start + len(ids)] = np.frombuffer(found, np.uint64)
+        start += len(ids)
+    groups = (suspects[group] for group in _equal(digests, np.ones(len(digests), bool)))
+    return tuple(sorted((frozenset(group.tolist()) for group in groups), key=min))
 
 
-def _equal(keys: NDArray[np.uint64], among: NDArray[np.bool_]) -> list[list[int]]:
-    """Groups of two or more indices whose keys are equal."""
+def _equal(keys: NDArray[np.uint64], among: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
+    """Groups of two or more ascending indices whose keys are equal."""
     import numpy as np
 
-    ids = np.flatnonzero(among)
-    order = ids[np.argsort(keys[ids])]
-    cuts = np.flatnonzero(keys[order][1:] != keys[order][:-1]) + 1
-    bounds = np.concatenate([[0], cuts, [len(order)]])
-    return [order[bounds[i] : bounds[i + 1]].tolist() for i in np.flatnonzero(np.diff(bounds) > 1)]
+    ordered = np.sort(keys[among])
+    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    ids = np.flatnonzero(among & np.isin(keys, repeated))
+    ids = ids[np.argsort(keys[ids], kind="stable")]
+    return np.split(ids, np.flatnonzero(np.diff(keys[ids])) + 1) if len(ids) else []
 
 
-def _known_unused(rows: int, tokenizer: Tokenizer | None) -> list[int]:
-    """Ids that no training text can contain: padding, reserved names, impossible bytes."""
+def _known_unused(rows: int, tokenizer: Tokenizer | None) -> Iterator[NDArray[np.intp]]:
+    """Ids that no training text can contain: reserved names, padding, impossible bytes."""
+    import numpy as np
+
     if tokenizer is None:
-        return []
-    reserved = (i for i, content in tokenizer.added.items() if i < rows and RESERVED.search(content))
-    return [*reserved, *range(tokenizer.size, rows), *(i for i in _impossible(tokenizer) if i < rows)]
+        return
+    reserved = (i for i, content in tokenizer.added.items() if RESERVED.search(content))
+    for ids in (reserved, range(tokenizer.size, rows), _impossible(tokenizer)):
+        yield np.array(sorted(i for i in ids if i < rows), np.intp)
 
 
-def _impossible(tokenizer: Tokenizer) -> Iterable[int]:
+def _impossible(tokenizer: Tokenizer) -> Iterator[int]:
+    # Byte-level vocabularies write these bytes as the Latin-1 letters of the same number, and a space as this letter.
+    byte_level = [tokenizer.token(i) for i in tokenizer.encode(" ")] == ["Ġ"]
     for byte in IMPOSSIBLE_BYTES:
-        number = tokenizer.id(f"<0x{byte:02X}>")
+        number = tokenizer.id(chr(byte) if byte_level else f"<0x{byte:02X}>")
         if number is not None:
             yield number
 
 
-def _near(embeddings: Embeddings, scan: Scan, living: NDArray[np.bool_], known: Sequence[int]) -> frozenset[int]:
+def _near(embeddings: Embeddings, living: NDArray[np.bool_], unused: list[NDArray[np.intp]]) -> frozenset[int]:
     found: set[int] = set()
-    for seeds in [list(known), *_clusters(embeddings, scan, living)]:
-        centroid = _common_centroid(embeddings, seeds)
-        if centroid is not None:
-            found |= _around(embeddings, scan, living, centroid)
+    for seeds in [*unused, *_clusters(embeddings, living)]:
+        if not found.issuperset(seeds.tolist()):
+            found |= _around(embeddings, living, seeds)
     return frozenset(found)
 
 
-def _common_centroid(embeddings: Embeddings, seeds: Sequence[int]) -> NDArray[np.float32] | None:
+def _around(embeddings: Embeddings, living: NDArray[np.bool_], seeds: NDArray[np.intp]) -> set[int]:
+    """The rows within NEAR_CENTROID of the seeds' centroid: a wide look at the sketch, then the rows themselves."""
+    import numpy as np
+
+    centroid = _common_centroid(embeddings, seeds)
+    if centroid is None:
+        return set()
+    scan, norm = embeddings.scan, float(np.linalg.norm(centroid))
+    ids = np.flatnonzero(living & (np.abs(scan.norms - norm) <= NEAR_CENTROID * norm))
+    target = embeddings.sketch(centroid[None]).astype(np.int16)
+    # Twice the radius: the sketch knows distances between directions only to within some 20 %.
+    radius = 2 * NEAR_CENTROID * SKETCH_WIDTH**0.5 / SKETCH_STEP
+    ids = ids[np.square(scan.sketch[ids] - target, dtype=np.float32).sum(axis=1) <= radius**2]
+    found: set[int] = set()
+    for part, raw in embeddings.pieces(ids):
+        distance = np.linalg.norm(embeddings.values(raw) - centroid, axis=1)
+        found.update(part[distance <= NEAR_CENTROID * norm].tolist())
+    return found
+
+
+def _common_centroid(embeddings: Embeddings, seeds: NDArray[np.intp]) -> NDArray[np.float32] | None:
     """The mean of the seeds that lie close together; None where they do not, and so have nothing in common."""
     import numpy as np
 
     if len(seeds) < CLUSTER:
         return None
-    rows = embeddings.read(seeds[:4096])
-    centroid = np.median(rows, axis=0)
-    close = np.linalg.norm(rows - centroid, axis=1) <= NEAR_CENTROID * np.linalg.norm(centroid)
+    rows = _sample(embeddings, seeds)
+    centre = np.median(rows, axis=0)
+    close = np.linalg.norm(rows - centre, axis=1) <= NEAR_CENTROID * np.linalg.norm(centre)
     if close.sum() < max(CLUSTER, len(rows) // 2):
         return None
-    return rows[close].mean(axis=0, dtype=np.float32)
+    return np.asarray(rows[close].mean(axis=0), np.float32)
 
 
-def _around(embeddings: Embeddings, scan: Scan, living: NDArray[np.bool_], centroid: NDArray[np.float32]) -> set[int]:
-    """The rows within NEAR_CENTROID of the centroid: a wide look at the sketch, then the rows themselves."""
-    import numpy as np
-
-    norm = float(np.linalg.norm(centroid))
-    similar_norm = np.abs(scan.norms - norm) <= NEAR_CENTROID * norm
-    ids = np.flatnonzero(similar_norm & living)
-    target = embeddings.sketch(centroid)
-    spread = np.linalg.norm(scan.sketch[ids] - target, axis=1)
-    # The sketch keeps distances to within some 20 %; twice the radius loses nothing.
-    ids = ids[spread <= 2 * NEAR_CENTROID * max(float(np.linalg.norm(target)), 1.0)]
-    rows = embeddings.read(ids.tolist())
-    return set(ids[np.linalg.norm(rows - centroid, axis=1) <= NEAR_CENTROID * norm].tolist())
+def _sample(embeddings: Embeddings, seeds: NDArray[np.intp]) -> NDArray[np.float32]:
+    return embeddings.read(seeds[:: -(-len(seeds) // MOST_SEEDS)])
 
 
-def _clusters(embeddings: Embeddings, scan: Scan, living: NDArray[np.bool_]) -> list[list[int]]:
+def _clusters(embeddings: Embeddings, living: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
     """Groups of near-parallel rows, found without names: equal cells of a coarse grid over the sketch."""
     import numpy as np
 
-    finite = living & np.isfinite(scan.sketch).all(axis=1)
-    if not finite.any():
+    sketch = embeddings.scan.sketch
+    if embeddings.width < NARROW or not living.any():
         return []
-    width = scan.sketch[finite].std(axis=0)
-    width[width == 0] = 1
-    groups = []
+    groups: list[NDArray[np.intp]] = []
+    # The width of a cell is the spread of that component; shifted grids find what a border cuts in two.
+    cell = np.maximum(np.std(sketch, axis=0, dtype=np.float32), 1)
     for shift in (0.0, 0.33, 0.66):
-        with np.errstate(invalid="ignore"):
-            cells = np.floor(scan.sketch / width + np.float32(shift)).astype(np.int8)
-        groups += [g for g in _equal(_mixed(cells), finite) if len(g) >= CLUSTER]
-    return [g for g in groups if _parallel(embeddings.read(g[:64]))]
+        groups += [g for g in _equal(_cells(sketch, cell, shift), living) if len(g) >= CLUSTER]
+    groups.sort(key=len, reverse=True)
+    return [g for g in groups[:MOST_CLUSTERS] if _parallel(_sample(embeddings, g))]
+
+
+def _cells(sketch: NDArray[np.int8], cell: NDArray[np.float32], shift: float) -> NDArray[np.uint64]:
+    """The number of the cell that each row lies in, a component at a time to save memory."""
+    import numpy as np
+
+    number = np.zeros(len(sketch), np.uint64)
+    for component, width in zip(sketch.T, cell, strict=True):
+        index = np.floor(component / width + np.float32(shift)).astype(np.int64)
+        number = number * np.uint64(0x9E3779B97F4A7C15) + index.view(np.uint64)
+    return number
 
 
 def _parallel(rows: NDArray[np.float32]) -> bool:

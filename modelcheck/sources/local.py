@@ -46,13 +46,21 @@ class LocalFolder:
         descriptor = _open_regular(self.path / name)
         try:
             while start < stop:
-                got = os.preadv(descriptor, [buffer[: stop - start]], start)
-                if not got:
-                    raise OSError(f"ends at byte {start}, {stop - start} bytes early")
-                yield buffer[:got]
-                start += got
+                piece = buffer[: stop - start]
+                _fill(descriptor, piece, start)
+                yield piece
+                start += len(piece)
         finally:
             os.close(descriptor)
+
+    def outside(self, name: str) -> str | None:
+        resolved, folder = os.path.realpath(self.path / name), os.path.realpath(self.path)
+        if resolved.startswith(folder + os.sep):
+            return None
+        # The hub's cache keeps snapshots/<revision>/<name> as links to blobs/<hash> of the same repository.
+        repository, snapshots = os.path.split(os.path.dirname(folder))
+        in_cache = snapshots == "snapshots" and os.path.dirname(resolved) == os.path.join(repository, "blobs")
+        return None if in_cache else resolved
 
 
 def _listing(folder: Path) -> dict[str, int]:
@@ -69,6 +77,15 @@ def _listing(folder: Path) -> dict[str, int]:
                 if not stat.S_ISDIR(status.st_mode):
                     sizes[prefix + entry.name] = status.st_size
     return sizes
+
+
+def _fill(descriptor: int, piece: memoryview, start: int) -> None:
+    filled = 0
+    while filled < len(piece):
+        got = os.preadv(descriptor, [piece[filled:]], start + filled)
+        if not got:
+            raise OSError(f"ends at byte {start + filled}, {len(piece) - filled} bytes early")
+        filled += got
 
 
 def _open_regular(path: Path) -> int:

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any
 
 from modelcheck.errors import UsageError
-from modelcheck.facts.tensors import SINGLE
 from modelcheck.facts.texts import SAMPLE
+from modelcheck.facts.weight_index import SINGLE
 from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.tensor_file import TensorFile
 
@@ -75,6 +75,9 @@ class LiveObjects:
         if self._saved:
             return self._saved.stream(name, start, stop, chunk)
         raise OSError("no such file")
+
+    def outside(self, name: str) -> str | None:
+        return None
 
     def _add_model(self, model: Any) -> None:
         _method(model, "model", "state_dict")

@@ -1,0 +1,79 @@
+"""WGT002 untrained-token-used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from modelcheck.check import check
+from modelcheck.facts.embeddings import Embeddings
+from modelcheck.facts.special_tokens import StopIds
+from modelcheck.facts.tokenizer import Tokenizer
+from modelcheck.facts.untrained import Untrained
+from modelcheck.finding import Confidence, Finding, Severity
+
+REMEDY = (
+    "expected a trained row: the model reads noise there; train the embedding and the unembedding too (LoRA: "
+    "modules_to_save), or use tokens that this model knows"
+)
+
+
+@check("WGT002", severity=Severity.ERROR)
+def untrained_token_used(
+    embeddings: Embeddings,
+    untrained: Untrained,
+    tokenizer: Tokenizer,
+    emitted: Mapping[int, tuple[str, ...]],
+    stop_ids: StopIds,
+    is_chat: bool,
+) -> Iterator[Finding]:
+    """A token that the chat template, a special-token field or a stop id uses has a row that was never trained.
+
+    Why: the template of an instruct model on the weights of its base model writes tokens that the base never saw. Their
+    rows are zero or all the same, so the model cannot tell a header from an end of turn; gradients turn to NaN or
+    training seems to work and generation never stops. LoRA on attention and MLP leaves those rows as they are.
+
+    Common causes:
+        - An instruct template on a base model. Solution: start from the instruct model, train the embedding and the
+          unembedding as well, or use a template of ordinary text.
+        - Tokens were added, the matrix resized, and the rows never trained. Solution: as above.
+
+    Bad:
+        ```json tensors.json
+        {"model.embed_tokens.weight": {"2": "zeros", "3": "zeros"}}
+        ```
+    Good:
+        ```json tensors.json
+        {"model.embed_tokens.weight": {"2": "normal", "4": "zeros", "5": "zeros"}}
+        ```
+
+    Traps: pad, unk and mask tokens, reserved tokens and padding rows are never read: only what is emitted counts. In
+    published instruct models the tokens in use may lie near the centroid of the unused ones: that is information. A
+    dead stop id beside a living one stops nothing and harms nothing: a warning.
+
+    Sources: unsloth#658, unsloth#1056, unsloth#1258; Magikarp's report on Llama-3-8B (254 of 256 special tokens).
+    """
+    certain, near = untrained.certain, untrained.near_centroid
+    stops = {number: f"stop id in {stop.file}" for number, stop in stop_ids.in_force.items()}
+    stops = {number: where for number, where in stops.items() if 0 <= number < min(tokenizer.size, untrained.rows)}
+    place = embeddings.tensor.file, embeddings.tensor.name
+    for number in sorted({*emitted, *stops} & {*certain, *near}):
+        where = [*emitted.get(number, ()), *([stops[number]] if number in stops else [])]
+        row = f"{tokenizer.token(number)!r} (id {number}) is in use ({'; '.join(where)}), but its embedding row"
+        if number in near:
+            message = f"{row} lies near the centroid of rows known to be unused, expected it apart from them"
+            yield Finding(message, *place, Severity.INFO, Confidence.MEDIUM)
+            continue
+        if number in emitted or (is_chat and certain.issuperset(stops)):
+            severity = Severity.ERROR
+        else:
+            severity = Severity.WARNING if is_chat else Severity.INFO
+        yield Finding(f"{row} {_fault(number, untrained, embeddings, tokenizer)}; {REMEDY}", *place, severity)
+
+
+def _fault(number: int, untrained: Untrained, embeddings: Embeddings, tokenizer: Tokenizer) -> str:
+    norm = f"norm {embeddings.norm(number):.2g}, the median is {untrained.median:.3g}"
+    if number in untrained.near_zero:
+        return f"was never trained ({norm})"
+    twins = sorted(untrained.twins(number))
+    others = ", ".join(f"{tokenizer.token(i)!r} (id {i})" for i in twins[:3])
+    return f"is bit-identical to {others}{f' and {len(twins) - 3} more' * (len(twins) > 3)} ({norm})"
