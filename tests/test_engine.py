@@ -65,7 +65,7 @@ def summary(report: TargetReport) -> dict[str, Any]:
         "findings": [(f.code, f.message) for f in report.findings],
         "skipped": [(s.code, s.reason) for s in report.skipped],
         "not_applicable": report.not_applicable,
-        "internal": report.internal,
+        "internal": [line.partition(" (")[0] for line in report.internal],
     }
 
 
@@ -130,7 +130,7 @@ def test_a_crash_in_a_fact_is_told_once_and_the_other_checks_go_on(run: Run) -> 
         "findings": [ALWAYS],
         "skipped": [],
         "not_applicable": 0,
-        "internal": ["internal error in fact 'colour' crashed: ZeroDivisionError: oops"],
+        "internal": ["internal error in fact colour: ZeroDivisionError: oops"],
     }
 
 
@@ -140,12 +140,14 @@ def test_a_crash_in_a_check_is_told_and_the_other_checks_go_on(run: Run) -> None
         yield Finding("found before the crash")
         raise KeyError("gone")
 
-    assert summary(run([crashes, needs_nothing])) == {
+    report = run([crashes, needs_nothing])
+    assert summary(report) == {
         "findings": [ALWAYS],
         "skipped": [],
         "not_applicable": 0,
         "internal": ["internal error in TST003 crashes: KeyError: 'gone'"],
     }
+    assert f"({__file__}:" in report.internal[0]
 
 
 def test_an_optional_parameter_is_none_only_where_the_fact_does_not_apply(run: Run) -> None:
@@ -213,13 +215,30 @@ def test_a_cycle_is_refused_with_its_chain() -> None:
         validate([], {"hen": hen, "egg": egg, "nest": nest})
 
 
-def test_a_code_used_twice_is_refused() -> None:
+def test_a_code_or_slug_used_twice_is_refused() -> None:
     @check("TST001", severity=Severity.ERROR)
     def impostor() -> Iterator[Finding]:
         yield Finding("")
 
-    with pytest.raises(PackError, match=r"test_engine\.py:\d+: TST001 is already 'needs-colour'$"):
+    with pytest.raises(PackError, match=r"test_engine\.py:\d+: TST001 is already TST001 needs-colour of .*:\d+$"):
         validate([needs_colour, impostor], {"colour": lambda: "red"})
+    again = check("TST009", severity=Severity.ERROR)(needs_colour.function)
+    with pytest.raises(PackError, match=r"test_engine\.py:\d+: needs-colour is already TST001 needs-colour of .*:\d+$"):
+        validate([needs_colour, again], {"colour": lambda: "red"})
+
+
+def test_a_fact_defined_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def definition() -> Callable[..., Any]:
+        @fact
+        def colour() -> str:
+            return "red"
+
+        return colour
+
+    ours, theirs = SimpleNamespace(colour=definition()), SimpleNamespace(colour=definition())
+    monkeypatch.setattr(packs, "_modules", lambda group: [ours, ours, theirs] if group == "modelcheck.facts" else [])
+    with pytest.raises(PackError, match=r"test_engine\.py:\d+: the fact 'colour' is already defined at .*:\d+$"):
+        packs.load.__wrapped__()
 
 
 @pytest.mark.parametrize("code", ["TOK1", "tok001", "TOKN001", "TOK0011"])
@@ -242,7 +261,7 @@ def test_a_fact_is_computed_once_even_where_it_fails() -> None:
     facts = Resolver({"good": good, "bad": bad}, {})
     for _ in range(3):
         assert facts["good"] == 1
-        with pytest.raises(FactCrash, match="fact 'bad' crashed: ZeroDivisionError"):
+        with pytest.raises(FactCrash, match="fact bad: ZeroDivisionError: 1"):
             facts["bad"]
     assert calls == ["good", "bad"]
 
