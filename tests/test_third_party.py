@@ -1,30 +1,20 @@
-"""A pack of somebody else arrives through entry points exactly as ours do."""
+"""A pack of somebody else, the one that the guide shows, arrives through entry points exactly as ours do."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from modelcheck.manual import BLOCK
 from modelcheck.testing import write_overlay
 
-RULE = '''
-from modelcheck import Finding, Severity, check, fact
-
-@fact
-def model_type(config: object) -> str:
-    return config.root["model_type"]
-
-@check("ACM001", severity=Severity.WARNING)
-def llama_again(model_type: str):
-    """Another Llama."""
-    if model_type == "llama":
-        yield Finding("model_type is 'llama', expected anything else", "config.json", "/model_type")
-'''
-ENTRY_POINTS = "[modelcheck.checks]\nacme = acme.rules\n[modelcheck.facts]\nacme = acme.rules\n"
+GUIDE = (Path(__file__).parent.parent / "docs" / "guide.md").read_text()
+SHOWN = {file: text for _, file, text in BLOCK.findall(GUIDE)}
 LINT = """
 import sys, modelcheck
 from modelcheck import packs
@@ -36,14 +26,15 @@ assert "TOK001" in {c.code for c in packs.load().checks}
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder for the module search path with an installed distribution `acme` in it."""
-    package, metadata = tmp_path / "site" / "acme", tmp_path / "site" / "acme-1.0.dist-info"
+    """A folder for the module search path with the guide's pack installed in it."""
+    package, metadata = tmp_path / "site" / "acme_rules", tmp_path / "site" / "acme-1.0.dist-info"
     package.mkdir(parents=True)
     metadata.mkdir()
-    (package / "__init__.py").touch()
-    (package / "rules.py").write_text(RULE)
+    (package / "__init__.py").write_text(SHOWN["acme_rules/__init__.py"])
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
+    groups = tomllib.loads(SHOWN["pyproject.toml"])["project"]["entry-points"]
+    lines = (f"[{group}]\n{name} = {module}" for group, names in groups.items() for name, module in names.items())
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
     return package.parent
 
 
@@ -55,11 +46,13 @@ def lint(site: Path, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_its_rules_and_facts_run_among_ours(site: Path, tmp_path: Path) -> None:
     result = lint(site, write_overlay(tmp_path / "tiny", {}))
-    assert (result.stdout, result.stderr) == ("ACM001 llama-again warning config.json /model_type\n", "")
+    assert (result.stdout, result.stderr) == ("ACM001 short-context warning config.json /max_position_embeddings\n", "")
 
 
 def test_its_mistakes_are_refused_with_file_and_line(site: Path, tmp_path: Path) -> None:
-    rules = site / "acme" / "rules.py"
-    rules.write_text(RULE.replace("def llama_again(model_type", "def llama_again(model_tipe"))
+    rules = site / "acme_rules" / "__init__.py"
+    text = rules.read_text().replace("def short_context(context_length:", "def short_context(contxt_length:")
+    rules.write_text(text)
+    line = text[: text.index("@check(")].count("\n") + 1
     result = lint(site, write_overlay(tmp_path / "tiny", {}))
-    assert f"{rules}:8: unknown fact 'model_tipe'; did you mean 'model_type'?" in result.stderr
+    assert f"{rules}:{line}: unknown fact 'contxt_length'; did you mean 'context_length'?" in result.stderr
