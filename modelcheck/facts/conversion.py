@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 SECONDS = 60
 CONVERTIBLE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")
 BESIDE = ("merges.txt", "config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-REMEDY = (
-    "pip install 'modelcheck[transformers]', or save the tokenizer once with transformers, which writes tokenizer.json"
-)
+REMEDY = "pip install 'modelcheck[transformers]', or save the tokenizer once with transformers, which writes tokenizer.json"
 
 
 def convert(files: Files) -> str:

@@ -33,8 +33,8 @@ IMPOSSIBLE_BYTES = frozenset({0xC0, 0xC1, *range(0xF5, 0x100)})
 class Untrained:
     """Ids of rows that were never trained, by the test that found them. A row is in the first that finds it.
 
-    `near_zero`: norm at most 1 % of the median. `identical`: groups of bit-identical rows. `near_centroid`: close to
-    the common centroid of rows known to be unused. `size` is 1 + the tokenizer's largest id, so ids from there on are
+    `near_zero`: norm at most 1 % of the median. `identical`: groups of bit-identical rows. `near_centroid`: close to the
+    common centroid of rows known to be unused. `size` is 1 + the tokenizer's largest id, so ids from there on are
     padding; None without a tokenizer.
     """
 
@@ -140,8 +140,7 @@ def _common_centroid(embeddings: Embeddings, seeds: Sequence[int]) -> NDArray[np
     close = np.linalg.norm(rows - centroid, axis=1) <= NEAR_CENTROID * np.linalg.norm(centroid)
     if close.sum() < max(CLUSTER, len(rows) // 2):
         return None
-    mean: NDArray[np.float32] = rows[close].mean(axis=0, dtype=np.float32)
-    return mean
+    return rows[close].mean(axis=0, dtype=np.float32)
 
 
 def _around(embeddings: Embeddings, scan: Scan, living: NDArray[np.bool_], centroid: NDArray[np.float32]) -> set[int]:

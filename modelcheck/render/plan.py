@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jinja2
-from jinja2 import meta, nodes
+from jinja2 import nodes
 
 USER, ASSISTANT, SYSTEM = "ZQ1", "ZA1", "ZS1"
 # Two moments that differ in every field a date is written with.
@@ -69,7 +69,7 @@ def switches(env: jinja2.Environment, template: nodes.Template, known: set[str])
     A name counts where it stands alone as a condition (True and False are tried) or is compared with literals
     (those are tried); not where it is only printed or tested for being defined.
     """
-    free = meta.find_undeclared_variables(template) - known - set(env.globals)
+    free = jinja2.meta.find_undeclared_variables(template) - known - set(env.globals)
     found: dict[str, list[Any]] = {}
     for name, value in _uses(template):
         if name in free and value not in found.setdefault(name, []) and len(found[name]) < MAX_VALUES:
@@ -78,12 +78,11 @@ def switches(env: jinja2.Environment, template: nodes.Template, known: set[str])
 
 
 def _uses(template: nodes.Template) -> Iterator[tuple[str, Any]]:
-    branches: Iterator[nodes.If | nodes.CondExpr] = template.find_all((nodes.If, nodes.CondExpr))
-    for branch in branches:
+    for branch in template.find_all((nodes.If, nodes.CondExpr)):
         yield from ((name, value) for name in _conditions(branch.test) for value in (True, False))
-    for compare in template.find_all(nodes.Compare):
-        if isinstance(compare.expr, nodes.Name):
-            yield from ((compare.expr.name, value) for operand in compare.ops for value in _literals(operand.expr))
+    for test in template.find_all(nodes.Compare):
+        if isinstance(test.expr, nodes.Name):
+            yield from ((test.expr.name, value) for operand in test.ops for value in _literals(operand.expr))
     for test in template.find_all(nodes.Test):
         if isinstance(test.node, nodes.Name) and test.name in ("true", "false"):
             yield from ((test.node.name, value) for value in (True, False))

@@ -92,5 +92,4 @@ class Session:
 
     def _switches(self) -> dict[str, list[Any]]:
         known = {"messages", "tools", "documents", "add_generation_prompt", *self.variables}
-        found: dict[str, list[Any]] = plan.switches(self.env, self.env.parse(self.source), known)
-        return found
+        return plan.switches(self.env, self.env.parse(self.source), known)
