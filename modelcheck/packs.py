@@ -30,9 +30,15 @@ class Catalogue:
 @functools.cache
 def load() -> Catalogue:
     """The catalogue of the installed packs. Raises PackError naming file and line of what is wrong."""
-    facts = {f.__name__: f for module in _modules("modelcheck.facts") for f in _facts(module)}
-    found = {c.slug: c for module in _modules("modelcheck.checks") for c in _checks(module)}
-    checks = sorted([malformed_file, *found.values()], key=lambda c: c.code)
+    facts: dict[str, Callable[..., Any]] = {}
+    for definition in (f for module in _modules("modelcheck.facts") for f in _facts(module)):
+        first = facts.setdefault(definition.__name__, definition)
+        if first is not definition:
+            name = definition.__name__
+            raise PackError(f"{place(definition)}: the fact {name!r} is already defined at {place(first)}")
+    # A check that two modules export is one check.
+    found = dict.fromkeys(c for module in _modules("modelcheck.checks") for c in _checks(module))
+    checks = sorted([malformed_file, *found], key=lambda c: c.code)
     validate(checks, facts)
     return Catalogue(tuple(checks), facts)
 
@@ -48,13 +54,15 @@ def uses(checks: Iterable[Check], wanted: str, facts: Mapping[str, Callable[...,
 
 
 def validate(checks: Iterable[Check], facts: Mapping[str, Callable[..., Any]]) -> None:
-    """Refuse an unknown fact (with the nearest name), a cycle (with its chain) and a code used twice."""
-    seen: dict[str, Check] = {}
+    """Refuse an unknown fact (with the nearest name), a cycle (with its chain) and a code or slug used twice."""
+    taken: dict[str, Check] = {}
     for check in checks:
-        if check.code in seen:
-            raise PackError(f"{place(check.function)}: {check.code} is already {seen[check.code].slug!r}")
-        seen[check.code] = check
-    for function in [*(c.function for c in seen.values()), *facts.values()]:
+        for name in (check.code, check.slug):
+            if other := taken.get(name):
+                owner = f"{other.code} {other.slug} of {place(other.function)}"
+                raise PackError(f"{place(check.function)}: {name} is already {owner}")
+            taken[name] = check
+    for function in [*(c.function for c in taken.values()), *facts.values()]:
         for need in needs(function):
             if need.name not in facts and need.name not in ROOTS:
                 known = did_you_mean(need.name, [*facts, *ROOTS])

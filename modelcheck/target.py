@@ -44,8 +44,6 @@ def _parse(specification: str) -> Target:
     match = re.fullmatch(r"([a-z.]+?)(?:(<=|>=|==|<|>)([0-9]+(?:\.[0-9]+)*))?", specification.replace(" ", ""))
     name = match[1] if match else specification
     if not match or name not in RUNTIMES:
-        known = ", ".join(RUNTIMES)
-        raise UsageError(
-            f"--target {specification!r}: expected one of {known}, with a version bound like >=5{did_you_mean(name, RUNTIMES)}"
-        )
+        expected = f"expected one of {', '.join(RUNTIMES)}, with a version bound like >=5"
+        raise UsageError(f"--target {specification!r}: {expected}{did_you_mean(name, RUNTIMES)}")
     return Target(name, match[2] or "", tuple(map(int, match[3].split("."))) if match[3] else ())

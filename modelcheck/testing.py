@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -100,7 +100,7 @@ def _weights(changes: Mapping[str, Any]) -> bytes:
     return tiny.safetensors(tensors, dtypes)
 
 
-def _filled(shape: Any, fill: str) -> NDArray[np.float32]:
+def _filled(shape: Sequence[int], fill: str) -> NDArray[np.float32]:
     import numpy as np
 
     if fill == "normal":

@@ -53,7 +53,10 @@ class StopId:
 
 @dataclass(frozen=True, slots=True)
 class StopIds:
-    """Where generation ends, by the file that says so. A runtime reads generation_config, else config, and the tokenizer's eos."""
+    """Where generation ends, by the file that says so.
+
+    A runtime reads generation_config, else config, and the tokenizer's eos.
+    """
 
     generation: tuple[StopId, ...] = ()
     config: tuple[StopId, ...] = ()

@@ -1,0 +1,60 @@
+"""What the documentation shows is true: its settings, its JSON, its test to paste, its list of rules."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from modelcheck import packs, settings
+from modelcheck.manual import BLOCK
+from modelcheck.output.json import render
+from modelcheck.report import Skipped
+from modelcheck.testing import lint_overlay
+
+ROOT = Path(__file__).parent.parent
+GUIDE = (ROOT / "docs" / "guide.md").read_text()
+
+
+def test_the_changelog_names_every_rule() -> None:
+    named = re.findall(r"^- ([A-Z]{3}[0-9]{3}) `([a-z-]+)`", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert {(check.code, check.slug) for check in packs.load().checks} - set(named) == set()
+    assert len(named) == len({code for code, _ in named}) == len({slug for _, slug in named})
+
+
+def test_the_guide_shows_every_setting(tmp_path: Path) -> None:
+    shown = {file: text for _, file, text in BLOCK.findall(GUIDE)}["modelcheck.toml"]
+    (tmp_path / "modelcheck.toml").write_text(shown)
+    assert settings.find(tmp_path).target == ["vllm>=0.10"]
+    keys = [line.partition(" ")[0] for line in shown.splitlines()]
+    assert sorted(keys) == sorted(f.name.replace("_", "-") for f in fields(settings.Settings))
+
+
+def test_the_guide_shows_the_form_of_the_json() -> None:
+    [report] = lint_overlay({"tokenizer_config.json": '{"pad_token": "<|im_end|>"}'}, select=["pad-is-eos"])
+    report.skipped.append(Skipped("WGT001", "untrained-rows", "..."))
+    match = re.search(r"```json\n(.*?)```", GUIDE, re.DOTALL)
+    assert match
+    assert form(json.loads(match[1])) == form(json.loads(render([report])))
+
+
+def form(value: Any) -> Any:
+    """A JSON value with its leaves replaced by the names of their types."""
+    if isinstance(value, dict):
+        return {key: form(item) for key, item in value.items()}
+    return [form(item) for item in value] if isinstance(value, list) else type(value).__name__
+
+
+def test_the_test_to_paste_passes(tmp_path: Path) -> None:
+    [(margin, text)] = re.findall(
+        r"^( *)```python tests/\S+\n(.*?)^ *```", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    pasted = tmp_path / "test_pasted.py"
+    pasted.write_text(re.sub(f"^{margin}", "", text, flags=re.MULTILINE))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(pasted)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "3 passed" in result.stdout, result.stdout
