@@ -43,7 +43,7 @@ def shard_missing(
 
     Sources: unsloth#2355, unsloth#1122; safetensors' index as transformers writes it.
     """
-    named = {shard for shard in weight_index.shards.values() if escape(shard) is None}
+    named = {shard for shard in set(weight_index.shards.values()) if escape(shard) is None}
     absent = {shard for shard in named if shard not in files}
     if absent and weights == "none" and len(absent) == len(named):
         raise Missing("no shard is in the folder, and no weights were asked for")

@@ -31,8 +31,7 @@ def convert(files: Files) -> str:
     with TemporaryDirectory(prefix="modelcheck-") as folder:
         for name in (*CONVERTIBLE, *BESIDE):
             if name in files:
-                files.refuse_pointer(name)
-                (Path(folder) / name).write_bytes(files.read(name))
+                (Path(folder) / name).write_bytes(files.whole(name))
         command = [sys.executable, "-I", __file__, folder]
         quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "1"}
         try:

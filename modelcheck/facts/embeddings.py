@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INPUT = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "tok_embeddings.weight")
+ENDS = tuple(f".{name}" for name in INPUT)
 # Other towers of a multimodal or speech model, and draft layers, have embeddings of their own.
 OTHER_TOWERS = (
     "vision",
@@ -185,5 +186,6 @@ def input_embedding(tensors: Tensors) -> Tensor:
 
 
 def _is_input(name: str) -> bool:
-    ends = any(name == end or name.endswith(f".{end}") for end in INPUT)
-    return ends and not any(tower in part for part in name.split(".")[:-2] for tower in OTHER_TOWERS)
+    return f".{name}".endswith(ENDS) and not any(
+        tower in part for part in name.split(".")[:-2] for tower in OTHER_TOWERS
+    )

@@ -11,6 +11,9 @@ from modelcheck.sources import Source
 
 # The largest published tokenizer_config.json known to us is 1.2 MB (Gemma 3).
 TEXT_LIMIT = 16 << 20
+# Gemma 3's tokenizer.json has 2.1 million commas and opening brackets. What a parser makes of JSON grows with their
+# number, not with the size: 16 million empty arrays take 48 MB as text and 1.2 GB parsed.
+ELEMENTS_LIMIT = 3_000_000
 LFS_POINTER = b"version https://git-lfs"
 
 JsonObject = Mapping[str, Any]
@@ -71,15 +74,19 @@ class Files:
                 name, f"is a git-LFS pointer of {self.size(name)} bytes, not the file itself: run `git lfs pull`"
             )
 
-    def text(self, name: str, limit: int = TEXT_LIMIT) -> str:
-        """The whole file as UTF-8."""
+    def whole(self, name: str, limit: int = TEXT_LIMIT) -> bytes:
+        """The whole file, if it is one that may be held in memory."""
         if self.size(name) > limit:
             raise Malformed(
                 name, f"is {self.size(name) / 1e6:.0f} MB, more than the {limit / 1e6:.0f} MB that such a file may hold"
             )
         self.refuse_pointer(name)
+        return self.read(name)
+
+    def text(self, name: str, limit: int = TEXT_LIMIT) -> str:
+        """The whole file as UTF-8."""
         try:
-            return self.read(name).decode("utf-8")
+            return self.whole(name, limit).decode("utf-8")
         except UnicodeDecodeError as error:
             raise Malformed(name, f"is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}") from error
 
@@ -88,6 +95,7 @@ class Files:
         text = self.text(name, limit)
         if not text.strip():
             raise Malformed(name, "is empty, expected JSON")
+        refuse_crowded(name, text)
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
@@ -108,6 +116,12 @@ class Files:
         return value
 
 
+def refuse_crowded(name: str, text: str, limit: int = ELEMENTS_LIMIT) -> None:
+    """Raise Malformed for JSON of so many elements that parsing it would take gigabytes."""
+    if sum(map(text.count, ",[{")) > limit:
+        raise Malformed(name, f"holds more than {limit / 1e6:.0f} million JSON elements")
+
+
 def json_type(value: object) -> str:
     """What JSON calls the type of a value."""
     names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
@@ -118,7 +132,7 @@ def expect(file: str, at: str, value: Any, *types: type) -> Any:
     """The value, if it is of one of the types (a boolean is no number). Raises Malformed naming the place."""
     if type(value) in types:
         return value
-    wanted = " or ".join(dict.fromkeys(json_type(t()) for t in types))
+    wanted = " or ".join(dict.fromkeys("whole number" if t is int else json_type(t()) for t in types))
     raise Malformed(
         file, f"{at.rpartition('/')[2]} is a {json_type(value)} ({shorten(value)}), expected a {wanted}", at=at
     )

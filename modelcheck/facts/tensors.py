@@ -11,11 +11,13 @@ from typing import Any
 
 from modelcheck.fact import Malformed, Missing, fact
 
-from .files import Files, json_type, shorten
+from .files import Files, json_type, refuse_crowded, shorten
 from .weight_index import INDEX, SINGLE, WeightIndex, escape
 
 # The hub's own bound; the safetensors library refuses headers above 100 MB. DeepSeek-V3's largest is 0.1 MB.
 HEADER_LIMIT = 25 << 20
+# A tensor takes seven. DeepSeek-V3 has 92,000 tensors in 163 shards.
+HEADER_ELEMENTS = 1_000_000
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 # Bits of one element, by the names of the safetensors format (0.8).
 BITS = {
@@ -134,7 +136,9 @@ def _parse(file: str, raw: bytes) -> dict[str, Any]:
         return result
 
     try:
-        header = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
+        text = raw.decode("utf-8")
+        refuse_crowded(file, text, HEADER_ELEMENTS)
+        header = json.loads(text, object_pairs_hook=unique)
     except RecursionError as error:
         raise Malformed(file, "has a header nested too deeply to be read") from error
     except ValueError as error:
@@ -147,14 +151,18 @@ def _parse(file: str, raw: bytes) -> dict[str, Any]:
 def _tensor(file: str, name: str, entry: Any, base: int) -> Tensor:
     try:
         dtype, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
-        whole = len(shape) <= 32 and all(type(n) is int and 0 <= n < 1 << 64 for n in (*shape, start, stop))
+        whole = (
+            type(shape) is list
+            and len(shape) <= 32
+            and all(type(n) is int and 0 <= n < 1 << 64 for n in (*shape, start, stop))
+        )
     except (TypeError, KeyError, ValueError) as error:
         raise Malformed(file, "a header entry lacks dtype, shape or data_offsets", at=name) from error
     if not whole:
         raise Malformed(
             file, f"shape {shorten(shape)} and offsets {[start, stop]} are not whole numbers below 2^64", at=name
         )
-    if dtype not in BITS:
+    if not isinstance(dtype, str) or dtype not in BITS:
         raise Malformed(file, f"dtype {shorten(dtype)} is none of the safetensors format", at=name)
     expected = -(-prod(shape) * BITS[dtype] // 8)
     if stop - start != expected:

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from modelcheck.fact import Malformed, Missing, NotApplicable, fact
 
 from .conversion import CONVERTIBLE, REMEDY, convert
-from .files import Files
+from .files import Files, refuse_crowded, shorten
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
 
 # The largest published tokenizer.json known to us is 33 MB (Gemma 3).
-TOKENIZER_LIMIT = 128 << 20
+TOKENIZER_LIMIT = 48 << 20
 
 
 class Tokenizer:
     """Text to ids as the checkpoint's tokenizer.json says; no truncation, no padding."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, file: str = "tokenizer.json") -> None:
         backend.no_truncation()
         backend.no_padding()
-        self._backend = backend
+        self._backend, self._file = backend, file
 
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         """The ids of a text; with `add_special_tokens`, those that the post-processor puts around it too."""
-        return self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+        try:
+            return self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+        except BaseException as error:
+            problem = f"the tokenizers library cannot encode {shorten(text)} with it: {error}"
+            if is_panic(error):
+                raise Malformed(self._file, problem) from error
+            if isinstance(error, Exception):  # no unknown token, and a character that it does not know
+                raise Missing(f"{self._file}: {problem}") from error
+            raise
 
     def id(self, content: str) -> int | None:
         """The id of a token by its text."""
@@ -35,7 +46,13 @@ class Tokenizer:
 
     def token(self, number: int) -> str | None:
         """The text of a token by its id."""
-        return self._backend.id_to_token(number)
+        return self._backend.id_to_token(number) if 0 <= number < 1 << 32 else None
+
+    def probe(self) -> None:
+        """Encode a letter in every way, so that a panic comes now. Raises Malformed for one."""
+        for framed in (False, True):
+            with suppress(Missing):
+                self.encode("a", add_special_tokens=framed)
 
     @cached_property
     def special(self) -> dict[int, str]:
@@ -69,6 +86,7 @@ def tokenizer_json(files: Files) -> str:
     text = files.text("tokenizer.json", TOKENIZER_LIMIT)
     if not text.strip():
         raise Malformed("tokenizer.json", "is empty, expected JSON")
+    refuse_crowded("tokenizer.json", text)
     return text
 
 
@@ -76,10 +94,10 @@ def tokenizer_json(files: Files) -> str:
 def tokenizer(files: Files, tokenizer_json: str | None = None) -> Tokenizer:
     """The tokenizer of tokenizer.json, or what transformers makes of the files where there is none."""
     if tokenizer_json is not None:
-        return Tokenizer(_load("tokenizer.json", tokenizer_json))
+        return _load("tokenizer.json", tokenizer_json)
     if other := next((name for name in CONVERTIBLE if name in files), None):
         try:
-            return Tokenizer(_load(other, convert(files)))
+            return _load(other, convert(files))
         except RuntimeError as reason:
             raise Missing(f"there is no tokenizer.json, only {other}, and {reason}", remedy=REMEDY) from reason
     if "tokenizer_config.json" in files:
@@ -87,13 +105,36 @@ def tokenizer(files: Files, tokenizer_json: str | None = None) -> Tokenizer:
     raise NotApplicable("there is no tokenizer")
 
 
-def _load(file: str, text: str) -> Backend:
+def _load(file: str, text: str) -> Tokenizer:
     from tokenizers import Tokenizer as Backend
 
     try:
-        return Backend.from_str(text)
+        with _silent_panics():
+            tokenizer = Tokenizer(Backend.from_str(text), file)
+            tokenizer.probe()
+    except Malformed:
+        raise
     except BaseException as error:
-        # pyo3's PanicException derives from BaseException: a panic in the Rust parser is a bad file, not our crash.
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+        # A panic in the Rust parser is a bad file, not our crash.
+        if is_panic(error) or isinstance(error, Exception):
             raise Malformed(file, f"the tokenizers library refuses it: {error}") from error
         raise
+    return tokenizer
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether Rust code panicked: pyo3's exception derives from BaseException and cannot be imported."""
+    return type(error).__name__ == "PanicException"
+
+
+@contextmanager
+def _silent_panics() -> Iterator[None]:
+    # Rust prints a panic, with a backtrace, to the process's standard error before anybody can catch it.
+    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(sink)
