@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +17,6 @@ from .special_tokens import SpecialTokens
 
 # More letters than any turn marker has.
 PROSE = 24
-# The first marker or word of a header.
-FIRST = re.compile(r"<[^>]+>|\[[^\]]+\]|[^\s<\[]+")
 
 
 def _whole_marker(text: str, position: int) -> int:
@@ -74,15 +71,14 @@ class View:
     @property
     def dangling_header(self) -> str:
         """The assistant header that follows even the last assistant message, where a template prints it always."""
-        tail, before = self.after_assistant, self.before_assistant
+        tail, user = self.after_assistant, self.texts.get("user", "")
         between, more, _ = self.texts.get("turns", "").rpartition(ASSISTANT)[2].partition(NEXT_USER)
-        if not tail or not before or not more:
+        if not tail or not more:
             return ""
         # What another turn begins with is no part of it: the end of this one, or a marker that all headers share.
         start = _whole_marker(tail, len(os.path.commonprefix([tail, between])))
         header = tail[start:].strip()
-        first = FIRST.match(header)
-        return header if first and first[0] in before else ""
+        return header if header and user.rstrip().endswith(header) else ""
 
     @property
     def missing_header(self) -> str:
@@ -98,7 +94,8 @@ class View:
             return ""
         header = before[_whole_marker(before, shared) :]
         # Where all roles have one header, it does not open the assistant's turn.
-        return "" if self.texts["chat"].partition(USER)[0].endswith(header.strip(" ")) else header
+        before_user = self.texts["chat"].partition(USER)[0]
+        return "" if before_user.strip().endswith(header.strip()) else header
 
 
 @dataclass(frozen=True, slots=True)
