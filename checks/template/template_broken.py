@@ -68,8 +68,8 @@ def _fault(rendering: Rendering) -> tuple[str, Severity] | None:
         line = f" in line {rendering.line}" if rendering.line else ""
         error = f"{rendering.syntax_error!r}{line}"
         return f"does not compile: {error}, expected valid Jinja, {RAISES}", Severity.ERROR
-    if rendering.killed is not None:
-        return None
+    if rendering.killed is not None or rendering.flooded:
+        return None  # the rule template-resource-bomb
     if rendering.healthy:
         if not rendering.supply or rendering.name != "default":
             return None

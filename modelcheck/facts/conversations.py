@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,8 @@ from .special_tokens import SpecialTokens
 
 # More letters than any turn marker has.
 PROSE = 24
+# The first marker or word of a header.
+FIRST = re.compile(r"<[^>]+>|\[[^\]]+\]|[^\s<\[]+")
 
 
 def _whole_marker(text: str, position: int) -> int:
@@ -78,7 +81,9 @@ class View:
         # What another turn begins with is no part of it: the end of this one, or a marker that all headers share.
         start = _whole_marker(tail, len(os.path.commonprefix([tail, between])))
         header = tail[start:].strip()
-        return header if header and user.rstrip().endswith(header) else ""
+        first = FIRST.match(header)
+        opens_turns = first is not None and first[0] in (self.before_assistant or "")
+        return header if opens_turns and user.rstrip().endswith(header) else ""
 
     @property
     def missing_header(self) -> str:
@@ -128,6 +133,11 @@ class Rendering:
     def error(self, name: str) -> str | None:
         """What the template raised on a conversation, under no switch."""
         return next((o.error for o in self.outcomes if o.name == name and not o.switches), None)
+
+    @property
+    def flooded(self) -> str | None:
+        """How much it wrote, where that had to be cut off."""
+        return next((o.error for o in self.outcomes if o.flood), None)
 
     @property
     def subject(self) -> str:
