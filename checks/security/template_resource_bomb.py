@@ -42,7 +42,7 @@ def template_resource_bomb(rendered: Mapping[str, Rendering]) -> Iterator[Findin
     Sources: measured: `9 ** (9 ** 9)` hangs while the template is being compiled, before anything is rendered.
     """
     for rendering in rendered.values():
-        cause = rendering.killed or next((o.error for o in rendering.outcomes if o.flood), None)
+        cause = rendering.killed or rendering.flooded
         if cause:
             message = (
                 f"rendering {rendering.subject} had to be stopped: {cause}, expected milliseconds and kilobytes: "

@@ -60,6 +60,8 @@ def _fault(view: View) -> tuple[str, Severity] | None:
     user, prompt = view.texts.get("user"), view.texts.get("prompt")
     if user is None or user != prompt:
         return None
+    if not all(isinstance(value, bool) for value in view.switches.values()):
+        return None  # a mode with a name of its own may be for another thing than chatting
     if dangling := view.dangling_header:
         return (
             f"prints the assistant header ({shorten(dangling)}) always, also after the last answer, expected it only "

@@ -43,7 +43,8 @@ def template_broken(rendered: Mapping[str, Rendering]) -> Iterator[Finding]:
 
     Traps: multimodal templates want contents as lists of parts, so both are tried. A template for tool use, documents or
     safety guidelines needs what it is for: information, unless it is one of a named list, where that is its job. Named
-    lists are checked entry by entry.
+    lists are checked entry by entry. A template that refuses a plain chat by `raise_exception` may be made for messages of
+    its own kind (translation models): a warning.
 
     Sources: transformers' apply_chat_template; 6 of 285 published templates need more than a user message.
     """
@@ -67,16 +68,24 @@ def _fault(rendering: Rendering) -> tuple[str, Severity] | None:
         line = f" in line {rendering.line}" if rendering.line else ""
         error = f"{rendering.syntax_error!r}{line}"
         return f"does not compile: {error}, expected valid Jinja, {RAISES}", Severity.ERROR
-    if rendering.killed is not None:
-        return None
+    if rendering.killed is not None or rendering.flooded:
+        return None  # the rule template-resource-bomb
     if rendering.healthy:
         if not rendering.supply or rendering.name != "default":
             return None
         names = " and ".join(map(repr, rendering.supply))
         return f"renders a user message only when the caller passes {names}, expected it to do without", Severity.INFO
+    return _raised(rendering)
+
+
+def _raised(rendering: Rendering) -> tuple[str, Severity]:
     error = f"raises on a user message: {rendering.error('user')!r}"
     role = rendering.needs_role
     if role:
         severity = Severity.WARNING if role == "system" else Severity.INFO
-        return f"{error}, and renders it only after a message of role {role!r}", severity
+        return f"{error}, expected text, and renders it only after a message of role {role!r}", severity
+    if rendering.needs_field:
+        return f"{error}, expected text, and renders it only with a field {rendering.needs_field!r}", Severity.INFO
+    if (rendering.error("user") or "").startswith("TemplateError:"):
+        return f"{error}, expected text: it refuses plain chats in its own words, {RAISES}", Severity.WARNING
     return f"{error}, expected text, {RAISES}", Severity.ERROR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,8 @@ from .special_tokens import SpecialTokens
 
 # More letters than any turn marker has.
 PROSE = 24
+# The first marker or word of a header.
+FIRST = re.compile(r"<[^>]+>|\[[^\]]+\]|[^\s<\[]+")
 
 
 def _whole_marker(text: str, position: int) -> int:
@@ -71,14 +74,16 @@ class View:
     @property
     def dangling_header(self) -> str:
         """The assistant header that follows even the last assistant message, where a template prints it always."""
-        tail, before, turns = self.after_assistant, self.before_assistant, self.texts.get("turns", "")
-        if not tail or not before or ASSISTANT not in turns:
+        tail, user = self.after_assistant, self.texts.get("user", "")
+        between, more, _ = self.texts.get("turns", "").rpartition(ASSISTANT)[2].partition(NEXT_USER)
+        if not tail or not more:
             return ""
         # What another turn begins with is no part of it: the end of this one, or a marker that all headers share.
-        between = turns.rpartition(ASSISTANT)[2].partition(NEXT_USER)[0]
         start = _whole_marker(tail, len(os.path.commonprefix([tail, between])))
         header = tail[start:].strip()
-        return header if header and header in before else ""
+        first = FIRST.match(header)
+        opens_turns = first is not None and first[0] in (self.before_assistant or "")
+        return header if opens_turns and user.rstrip().endswith(header) else ""
 
     @property
     def missing_header(self) -> str:
@@ -92,7 +97,10 @@ class View:
         prose = sum(map(str.isalpha, after_user[shared:])) > PROSE
         if prose or not before[shared:].strip():
             return ""
-        return before[_whole_marker(before, shared) :]
+        header = before[_whole_marker(before, shared) :]
+        # Where all roles have one header, it does not open the assistant's turn.
+        before_user = self.texts["chat"].partition(USER)[0]
+        return "" if before_user.strip().endswith(header.strip()) else header
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +108,7 @@ class Rendering:
     """Everything that one template rendered. `syntax_error` or `killed` says why there is nothing.
 
     `supply` are the variables that had to be given, `parts` says that contents were given as lists of parts, and
-    `needs_role` is the role without a message of which a user message cannot be rendered.
+    `needs_role` and `needs_field` name the role of a message before, or the field in it, that a user message needs.
     """
 
     template: Template
@@ -113,6 +121,7 @@ class Rendering:
     parts: bool = False
     switches: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     needs_role: str | None = None
+    needs_field: str | None = None
 
     def text(self, name: str, *, clock: int = 0, switches: Mapping[str, Any] | None = None) -> str | None:
         """The text of a conversation, or None where it raised or was not rendered so."""
@@ -124,6 +133,11 @@ class Rendering:
     def error(self, name: str) -> str | None:
         """What the template raised on a conversation, under no switch."""
         return next((o.error for o in self.outcomes if o.name == name and not o.switches), None)
+
+    @property
+    def flooded(self) -> str | None:
+        """How much it wrote, where that had to be cut off."""
+        return next((o.error for o in self.outcomes if o.flood), None)
 
     @property
     def subject(self) -> str:
@@ -174,6 +188,7 @@ def _rendering(name: str, template: Template, answer: Mapping[str, Any]) -> Rend
         parts=answer["parts"],
         switches={name: tuple(values) for name, values in answer["switches"].items()},
         needs_role=answer["needs_role"],
+        needs_field=answer["needs_field"],
     )
 
 

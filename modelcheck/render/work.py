@@ -13,6 +13,7 @@ import jinja2
 from . import environment, plan
 from .sentinels import ASSISTANT, USER
 
+NO_FIELD = re.compile(r"UndefinedError: 'dict object' has no attribute '(\w+)'")
 UNDEFINED = re.compile(r"UndefinedError: '(\w+)' is undefined")
 
 
@@ -85,6 +86,7 @@ class PlanRun:
             "parts": self.parts,
             "switches": switches,
             "needs_role": None if self.score else self._needed_role(),
+            "needs_field": None if self.score else self._needed_field(),
         }
 
     def _outcomes(self, switches: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
@@ -147,3 +149,10 @@ class PlanRun:
             if "text" in self.session.outcome(messages=messages):
                 return role
         return None
+
+    def _needed_field(self) -> str | None:
+        absent = NO_FIELD.match(self.session.outcome(messages=[plan.U1]).get("error", ""))
+        if not absent:
+            return None
+        message = {**plan.U1, absent[1]: plan.VALUE}
+        return absent[1] if "text" in self.session.outcome(messages=[message]) else None
