@@ -124,7 +124,11 @@ def check_facts(check: Check, given: Mapping[str, Any]) -> list[Finding]:
     """Run one check on facts handed in by name. Raises TypeError where one can neither be found nor derived."""
     with Renderer() as renderer:
         facts = Resolver(packs.load().facts, {**Options().given(), "renderer": renderer, **given})
-        return _answer(check, facts)
+        try:
+            return _answer(check, facts)
+        except NotPassed as missing:
+            needed = [f"{need.name}=" for need in check.needs if not need.optional and need.name not in given]
+            raise TypeError(f"{check.slug} cannot be answered: pass {', '.join(needed)}") from missing
 
 
 def check_target(check: Check, target: str | os.PathLike[str] | None, objects: Mapping[str, object]) -> list[Finding]:
@@ -136,7 +140,10 @@ def check_target(check: Check, target: str | os.PathLike[str] | None, objects: M
     with ExitStack() as stack:
         source = LocalFolder(target) if target is not None else stack.enter_context(LiveObjects(objects))
         given = Options().given() | {"renderer": stack.enter_context(Renderer()), "source": source}
-        return _answer(check, Resolver(packs.load().facts, given))
+        try:
+            return _answer(check, Resolver(packs.load().facts, given))
+        except NotPassed as missing:
+            raise TypeError(f"{check.slug} cannot be answered: pass {missing.argument}=") from None
 
 
 def _answer(check: Check, facts: Resolver) -> list[Finding]:
@@ -144,8 +151,8 @@ def _answer(check: Check, facts: Resolver) -> list[Finding]:
         return check.findings(facts.arguments(check.needs))
     except NotApplicable:
         return []
-    except NotPassed as missing:
-        raise TypeError(f"{check.slug} cannot be answered: pass {missing.argument}=") from None
+    except NotPassed:
+        raise
     except Missing as missing:
         raise UsageError(f"{check.slug} could not be checked: {missing}") from missing
     except Malformed as malformed:

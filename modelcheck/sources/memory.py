@@ -41,8 +41,9 @@ class LiveObjects:
 
     def __enter__(self) -> LiveObjects:
         if "tokenizer" in self._objects:
+            save = _method(self._objects["tokenizer"], "tokenizer", "save_pretrained")
             folder = self._stack.enter_context(TemporaryDirectory(prefix="modelcheck-"))
-            _method(self._objects["tokenizer"], "tokenizer", "save_pretrained")(folder)
+            save(folder)
             self._saved = LocalFolder(folder)
         if "model" in self._objects:
             self._add_model(_base(self._objects["model"]))
