@@ -33,8 +33,8 @@ class Check:
 
     @property
     def family(self) -> str:
-        """The folder the rule lives in: `tokenizer`, `template`, ..."""
-        return self.function.__module__.split(".")[-2]
+        """The package the rule's module lives in: `tokenizer`, `template`, ...; a lone module is its own."""
+        return self.function.__module__.split(".")[-2:][0]
 
     @property
     def manual(self) -> str:

@@ -41,7 +41,7 @@ class Resolver:
             return self._values[name]
 
     def arguments(self, wanted: Iterable[Need]) -> dict[str, Any]:
-        """Values for the parameters of a check or fact; None for an optional one that does not apply or was not passed."""
+        """Values for the parameters of a check or fact; None for an optional one that does not apply or is absent."""
         return {need.name: self._argument(need) for need in wanted}
 
     def _argument(self, need: Need) -> Any:

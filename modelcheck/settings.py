@@ -49,7 +49,9 @@ def _table(path: Path) -> Mapping[str, Any] | None:
         raise UsageError(f"{path}: {error}") from None
     if path.name == "modelcheck.toml":
         return document
-    return document.get("tool", {}).get("modelcheck")
+    tool = document.get("tool")
+    table: Mapping[str, Any] | None = tool.get("modelcheck") if isinstance(tool, dict) else None
+    return table
 
 
 def _read(path: Path, table: Mapping[str, Any]) -> Settings:

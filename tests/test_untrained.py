@@ -134,7 +134,7 @@ def test_planted_rows_of_a_gigabyte_in_little_memory(tmp_path: Path) -> None:
     assert kilobytes < 64 << 10
 
 
-# -- Twins of published matrices, at a reduced width --------------------------------------------------------------------
+# -- Twins of published matrices, at a reduced width -------------------------------------------------------------------
 
 
 def test_llama_3_base_has_254_dead_special_tokens_and_some_words(found: Callable[..., Untrained]) -> None:
@@ -180,7 +180,7 @@ def test_unreachable_byte_rows_that_are_exactly_zero(found: Callable[..., Untrai
     assert found(values).certain == byte_tokens
 
 
-# -- Any type, any shape -------------------------------------------------------------------------------------------------
+# -- Any type, any shape -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["BF16", "F16", "F32", "F64"])
@@ -236,7 +236,7 @@ def test_nothing_but_nan(found: Callable[..., Untrained]) -> None:
     assert found(np.full((32, 16), np.nan, np.float32)).certain == set()
 
 
-# -- Matrices made to cost time ------------------------------------------------------------------------------------------
+# -- Matrices made to cost time ----------------------------------------------------------------------------------------
 
 
 def hostile(kind: str) -> Rows:

@@ -10,7 +10,6 @@ from modelcheck.facts.conversations import Rendering, View
 from modelcheck.facts.files import shorten
 from modelcheck.finding import Finding, Severity
 
-
 SHOWN = {
     "prompt": "a prompt",
     "chat": "a chat",

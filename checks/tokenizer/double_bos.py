@@ -40,9 +40,9 @@ def double_bos(
         {"post_processor": null}
         ```
 
-    Traps: Llama 3.1 and Gemma ship exactly this and are right through `apply_chat_template`: a warning, and an error only
-    where the training texts themselves show it. `add_bos_token: true` proves nothing (DeepSeek-V3 adds none), so the rule
-    encodes. A BOS that also opens every turn (SmolLM2's `<|im_start|>`) is not doubled.
+    Traps: Llama 3.1 and Gemma ship exactly this and are right through `apply_chat_template`: a warning, and an error
+    only where the training texts themselves show it. `add_bos_token: true` proves nothing (DeepSeek-V3 adds none), so
+    the rule encodes. A BOS that also opens every turn (SmolLM2's `<|im_start|>`) is not doubled.
 
     Sources: trl#1400, OpenRLHF#393, open-r1 PR #462, llama.cpp PR #15086.
     """

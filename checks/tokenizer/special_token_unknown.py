@@ -43,7 +43,8 @@ def special_token_unknown(special_tokens: SpecialTokens, vocabulary: Vocabulary,
     placeholders of a multimodal model live in its processor's files. Without a full vocabulary at hand the rule could
     not check.
 
-    Sources: transformers 5.23 tokenization_utils_tokenizers.py adds what it does not find; TRL raises for an unknown EOS.
+    Sources: transformers 5.23 tokenization_utils_tokenizers.py adds what it does not find; TRL raises for an unknown
+    EOS.
     """
     unknown = [(role, token) for role, token in special_tokens if vocabulary.id(token.content) is None]
     if unknown and not vocabulary.complete:
@@ -54,7 +55,7 @@ def special_token_unknown(special_tokens: SpecialTokens, vocabulary: Vocabulary,
             continue
         near = did_you_mean(token.content, [c for c in vocabulary.added if c != token.content])
         message = (
-            f"{role} is {token.content!r}, expected a token that {vocabulary.file} has: transformers adds it behind the "
-            f"vocabulary, where no row was trained, other runtimes split it into pieces{near}"
+            f"{role} is {token.content!r}, expected a token that {vocabulary.file} has: transformers adds it behind "
+            f"the vocabulary, where no row was trained, other runtimes split it into pieces{near}"
         )
         yield Finding(message, token.file, token.at, Severity.ERROR if role in NEEDED else Severity.WARNING)

@@ -42,7 +42,10 @@ class Tokenizer:
 
     def id(self, content: str) -> int | None:
         """The id of a token by its text."""
-        return self._backend.token_to_id(content)
+        try:
+            return self._backend.token_to_id(content)
+        except UnicodeEncodeError:  # half of a surrogate pair, which no token holds
+            return None
 
     def token(self, number: int) -> str | None:
         """The text of a token by its id."""

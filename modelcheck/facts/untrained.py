@@ -37,9 +37,9 @@ IMPOSSIBLE_BYTES = (0xC0, 0xC1, *range(0xF5, 0x100))
 class Untrained:
     """Ids of rows that were never trained, by the test that found them. A row is in the first that finds it.
 
-    `near_zero`: norm at most a thousandth of the median. `identical`: groups of bit-identical rows. `near_centroid`: close to the
-    common centroid of rows known to be unused. `median` is the median norm. `size` is 1 + the tokenizer's largest id, so
-    ids from there on are padding; None without a tokenizer.
+    `near_zero`: norm at most a thousandth of the median. `identical`: groups of bit-identical rows. `near_centroid`:
+    close to the common centroid of rows known to be unused. `median` is the median norm. `size` is 1 + the tokenizer's
+    largest id, so ids from there on are padding; None without a tokenizer.
     """
 
     near_zero: frozenset[int]

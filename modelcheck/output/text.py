@@ -34,7 +34,8 @@ def render(report: TargetReport, width: int | None = None) -> str:
 def _finding(finding: Finding, width: int | None) -> Iterator[str]:
     severity = click.style(f"{finding.severity!s:<7}", fg=COLOURS[finding.severity], bold=True)
     place = ":".join(part for part in (finding.file, finding.at) if part) or "checkpoint"
-    yield f"  {severity} {finding.code} {click.style(finding.slug, bold=True)}  {click.style(printable(place), dim=True)}"
+    rule = f"{finding.code} {click.style(finding.slug, bold=True)}"
+    yield f"  {severity} {rule}  {click.style(printable(place), dim=True)}"
     yield textwrap.fill(
         printable(finding.message),
         width or sys.maxsize,

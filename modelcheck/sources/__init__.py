@@ -24,7 +24,7 @@ class Source(Protocol):
         """Bytes [start, stop) of a file. Raises OSError where they cannot be had."""
 
     def stream(self, name: str, start: int, stop: int, chunk: int) -> Iterator[memoryview]:
-        """Bytes [start, stop) in pieces of `chunk`, the last one shorter; each view is valid until the next is asked for."""
+        """Bytes [start, stop) in pieces of `chunk`, the last one shorter; each view is valid until the next."""
 
     def outside(self, name: str) -> str | None:
         """Where a file really lies, if a link leads out of the checkpoint; a link into the hub's own cache does not."""

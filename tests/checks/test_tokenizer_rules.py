@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from support import found, severities
@@ -55,7 +56,7 @@ class TestPadMissing:
     NOWHERE = {"tokenizer_config": {"pad_token": None}, "config": {"pad_token_id": None}}
 
     def test_warning_for_a_chat_model_information_for_a_base_model(self) -> None:
-        nowhere = {**self.NOWHERE, "generation_config": {"pad_token_id": None}}
+        nowhere: dict[str, Any] = {**self.NOWHERE, "generation_config": {"pad_token_id": None}}
         assert severities(found("pad-missing", **nowhere)) == ["warning"]
         nowhere["tokenizer_config"] = {"pad_token": None, **BASE_TEMPLATE}
         assert severities(found("pad-missing", **nowhere)) == ["info"]
@@ -68,7 +69,7 @@ class TestPadMissing:
         assert not pad_missing.on(tokenizer_config={}, is_chat=True, config=nested)
 
     def test_it_names_a_token_made_for_padding(self) -> None:
-        nowhere = {**self.NOWHERE, "generation_config": {"pad_token_id": None}}
+        nowhere: dict[str, Any] = {**self.NOWHERE, "generation_config": {"pad_token_id": None}}
         [finding] = found("pad-missing", **nowhere)
         assert "expected one such as '<|pad|>' (id 0)" in finding.message
 

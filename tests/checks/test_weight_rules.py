@@ -183,8 +183,8 @@ class TestShardMissing:
 class TestIndexEscapesFolder:
     @pytest.mark.parametrize(
         "name",
-        ["../secret.safetensors", "/etc/passwd", "sub/a.safetensors", "sub\\a.safetensors", "C:\\a", "C:a", "a\0b", "..",
-         "", ".", "./a.safetensors", "//host/share/a", "\\\\host\\share\\a", "a/../../b", "sub/"],
+        ["../secret.safetensors", "/etc/passwd", "sub/a.safetensors", "sub\\a.safetensors", "C:\\a", "C:a", "a\0b",
+         "..", "", ".", "./a.safetensors", "//host/share/a", "\\\\host\\share\\a", "a/../../b", "sub/"],
     )  # fmt: skip
     def test_every_way_out_is_named(self, name: str) -> None:
         for file in (INDEX, "pytorch_model.bin.index.json"):
