@@ -124,7 +124,8 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> Any:
     from transformers.utils import chat_template_utils
 
     monkeypatch.setattr(chat_template_utils, "datetime", FrozenClock)
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE({"a": 0}, [])), **TOKENS)
+    made: Any = PreTrainedTokenizerFast
+    return made(tokenizer_object=Tokenizer(models.BPE({"a": 0}, [])), **TOKENS)
 
 
 def _their_text(tokenizer: Any, template: str, messages: list[Any], **arguments: Any) -> str | None:

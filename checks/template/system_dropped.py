@@ -52,16 +52,18 @@ def system_dropped(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
     Sources: measured on 285 published templates: 10 drop a string, most of them print a list of parts.
     """
     for rendering in conversations.values():
-        if SYSTEM in (rendering.text("system_other_style") or ""):
-            continue
+        in_other_style = SYSTEM in (rendering.text("system_other_style") or "")
         for view in rendering.views():
-            if _dropped(view):
-                message = (
-                    f"{rendering.subject}{view.under} renders a conversation with a system message and leaves its text "
-                    "out, expected the text or an error: instructions given there never reach the model"
-                )
-                yield Finding(message, rendering.template.file, rendering.template.at)
+            if not _dropped(view):
+                continue
+            if in_other_style and not view.switches:
                 break
+            message = (
+                f"{rendering.subject}{view.under} renders a conversation with a system message and leaves its text "
+                "out, expected the text or an error: instructions given there never reach the model"
+            )
+            yield Finding(message, rendering.template.file, rendering.template.at)
+            break
 
 
 def _dropped(view: View) -> bool:

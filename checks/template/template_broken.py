@@ -74,7 +74,8 @@ def _fault(rendering: Rendering) -> tuple[str, Severity] | None:
         if not rendering.supply or rendering.name != "default":
             return None
         names = " and ".join(map(repr, rendering.supply))
-        return f"renders a user message only when the caller passes {names}, expected it to do without", Severity.INFO
+        needs = f"renders a user message only when the caller passes {names}, expected it to do without"
+        return f"{needs}: a plain chat raises", Severity.INFO
     return _raised(rendering)
 
 

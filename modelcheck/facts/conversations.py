@@ -24,8 +24,8 @@ FIRST = re.compile(r"<[^>]+>|\[[^\]]+\]|[^\s<\[]+")
 def _whole_marker(text: str, position: int) -> int:
     # Two texts that part inside a marker, `<|user|>` and `<|assistant|>`, part at its beginning.
     start = max(text.rfind(opening, 0, position) for opening in "<[\n")
-    cut = start >= 0 and not any(closing in text[start:position] for closing in ">]")
-    return start if cut else position
+    between = text[start:position] if start >= 0 else ""
+    return start if between.strip() and not any(closing in between for closing in ">]") else position
 
 
 @dataclass(frozen=True, slots=True)

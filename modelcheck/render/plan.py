@@ -85,46 +85,62 @@ def roles(template: nodes.Template) -> list[str]:
 def switches(template: nodes.Template, free: set[str]) -> dict[str, list[Any]]:
     """{name: values to try} of the free names that the template branches on.
 
-    A name counts where it stands alone as a condition (True and False are tried) or is compared with literals
-    (those are tried); not where it is only printed or tested for being defined.
+    A name counts where it decides something by itself (True and False are tried) or is compared with literals (those
+    are tried); not where it is only printed or tested for being defined, nor where the template sets it first.
     """
+    first_use: dict[str, str] = {}
+    for node in _walk(template):
+        if isinstance(node, nodes.Name):
+            first_use.setdefault(node.name, node.ctx)
     found: dict[str, list[Any]] = {}
     for name, value in _uses(template):
-        if name in free and value not in found.setdefault(name, []) and len(found[name]) < MAX_VALUES:
+        given = name in free and first_use[name] == "load"
+        if given and value not in found.setdefault(name, []) and len(found[name]) < MAX_VALUES:
             found[name].append(value)
     return dict(list(found.items())[:MAX_SWITCHES])
 
 
 def _walk(node: nodes.Node) -> Iterator[nodes.Node]:
-    # In the order of the text, and on the heap: a deep template must not exhaust the stack.
+    # In the order of execution, and on the heap: a deep template must not exhaust the stack.
     waiting = [node]
     while waiting:
         node = waiting.pop()
         yield node
-        waiting += reversed([*node.iter_child_nodes()])
+        children = [*node.iter_child_nodes()]
+        waiting += children if isinstance(node, nodes.Assign) else reversed(children)
 
 
 def _uses(template: nodes.Template) -> Iterator[tuple[str, Any]]:
     for node in _walk(template):
-        if isinstance(node, (nodes.If, nodes.CondExpr)):
-            yield from ((name, value) for name in _conditions(node.test) for value in (True, False))
-        elif isinstance(node, nodes.Compare) and isinstance(node.expr, nodes.Name):
+        if isinstance(node, nodes.Compare) and isinstance(node.expr, nodes.Name):
             yield from ((node.expr.name, value) for o in node.ops for value in _literals(o.expr))
-        elif isinstance(node, nodes.Test) and isinstance(node.node, nodes.Name) and node.name in ("true", "false"):
-            yield from ((node.node.name, value) for value in (True, False))
+        for decider in _deciders(node):
+            if isinstance(decider, nodes.Name):
+                yield from ((decider.name, value) for value in (True, False))
 
 
-def _conditions(test: nodes.Node) -> Iterator[str]:
-    if isinstance(test, nodes.Name):
-        yield test.name
-    elif isinstance(test, (nodes.Not, nodes.And, nodes.Or)):
-        for child in test.iter_child_nodes():
-            yield from _conditions(child)
+def _deciders(node: nodes.Node) -> Iterator[nodes.Node | None]:
+    if isinstance(node, (nodes.If, nodes.CondExpr)):
+        yield node.test
+        if (
+            isinstance(node, nodes.CondExpr)
+            and isinstance(node.expr2, nodes.Const)
+            and isinstance(node.expr2.value, bool)
+        ):
+            yield node.expr1  # `x if x is defined else true`
+    elif isinstance(node, (nodes.And, nodes.Or)):
+        yield from (node.left, node.right)
+    elif isinstance(node, nodes.Not) or (isinstance(node, nodes.Test) and node.name in ("true", "false")):
+        yield node.node
+    elif isinstance(node, nodes.Filter) and node.name in ("default", "d"):
+        if any(isinstance(a, nodes.Const) and isinstance(a.value, bool) for a in node.args[:1]):
+            yield node.node
 
 
-def _literals(node: nodes.Node) -> Iterator[Any]:
-    if isinstance(node, nodes.Const) and isinstance(node.value, (str, bool, int)):
-        yield node.value
+def _literals(node: nodes.Node) -> Iterator[str | bool | int]:
+    if isinstance(node, nodes.Const):  # compiling has folded a list of constants into one
+        values = node.value if isinstance(node.value, (list, tuple)) else [node.value]
+        yield from (value for value in values if isinstance(value, (str, bool, int)))
     elif isinstance(node, (nodes.List, nodes.Tuple)):
         for child in node.items:
             yield from _literals(child)

@@ -18,8 +18,9 @@ import sys
 import time
 from typing import BinaryIO
 
-# The folder above this one, so that this one is the package `render`; then where the parent found jinja2.
-sys.path += [os.path.dirname(os.path.dirname(os.path.abspath(__file__))), *sys.argv[1:]]
+# Where the parent found jinja2; and, last, the folder above this one, so that this one is the package `render`.
+sys.path[:0] = sys.argv[1:]
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 work = importlib.import_module("render.work")
 
 # What Python and jinja2 import only when it is needed, which a child can no longer do: it may open no file.
