@@ -1,0 +1,1 @@
+"""Rules about serving: what vLLM and other runtimes make of the checkpoint."""
