@@ -42,8 +42,8 @@ def generation_prompt_ignored(conversations: Mapping[str, Rendering]) -> Iterato
         {% endif %}
         ```
 
-    Traps: where the answer follows the user's turn directly (`[INST]` templates, or a header that is glued to the user's
-    turn) there is nothing to add. A header that is always there, also after the last answer, is information.
+    Traps: where the answer follows the user's turn directly (`[INST]` templates, or a header glued to the user's turn)
+    there is nothing to add. A header that is always there, also after the last answer, is information.
 
     Sources: unsloth's tokenizer_utils; of 145 published templates that ignore the flag, 112 have nothing to add.
     """

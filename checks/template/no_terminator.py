@@ -46,7 +46,8 @@ def no_terminator(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
     Traps: blank text is no terminator. A template that prints no assistant message at all is not judged.
     A switch that leaves the last message open, and changes nothing else, is there to have it continued.
 
-    Sources: TRL's is_chat_template_stop_token_trained; axolotl's warning about EOS and EOT; 89 of 786 published templates.
+    Sources: TRL's is_chat_template_stop_token_trained; axolotl's warning about EOS and EOT; 92 of 786 published
+    templates.
     """
     for rendering in conversations.values():
         base = next(rendering.views()).texts.get("chat", "")
@@ -57,8 +58,8 @@ def no_terminator(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
             if tail is not None and not tail.strip() and not left_open:
                 shown = "nothing" if not tail else f"only {tail!r}"
                 message = (
-                    f"{rendering.subject}{view.under} writes {shown} after the last assistant message, expected a token "
-                    "that ends the turn: a model tuned with it does not learn to stop"
+                    f"{rendering.subject}{view.under} writes {shown} after the last assistant message, expected a "
+                    "token that ends the turn: a model tuned with it does not learn to stop"
                 )
                 yield Finding(message, rendering.template.file, rendering.template.at)
                 break

@@ -53,8 +53,8 @@ def terminator_not_eos(
         ```
 
     Traps: the EOS of the tokenizer and the list of generation_config.json both count (Gemma: `<eos>` and the turn's end
-    in the list). A newline after the terminator, or an EOS behind it (Phi-3), is healthy; an assistant header left behind
-    it is not looked at. In a folder that holds a tokenizer alone the list may be elsewhere: a warning.
+    in the list). A newline after the terminator, or an EOS behind it (Phi-3), is healthy; an assistant header left
+    behind it is not looked at. In a folder that holds a tokenizer alone the list may be elsewhere: a warning.
 
     Fix safety: appending the terminator to the stop list is safe; replacing the tokenizer's EOS is not.
 

@@ -15,7 +15,6 @@ from modelcheck.render.sentinels import ASSISTANT, NEXT_USER, USER
 from .chat_template import Template
 from .special_tokens import SpecialTokens
 
-
 # More letters than any turn marker has.
 PROSE = 24
 # The first marker or word of a header.
