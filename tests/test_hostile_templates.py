@@ -1,4 +1,4 @@
-"""A template is a program from the internet: whatever it does, the answer comes within seconds, its neighbours' too."""
+"""A template is a program from the internet: whatever it does, its answer comes soon, and so do its neighbours'."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_child_sees_neither_files_nor_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HF_TOKEN", "secret")
     with Renderer() as renderer:
         renderer.start()
-        process = renderer._process
+        process = renderer._process  # noqa: SLF001 - the environment of the process is what is tested
         assert process is not None
         if sys.platform == "linux":
             assert b"secret" not in Path(f"/proc/{process.pid}/environ").read_bytes()
@@ -134,7 +134,7 @@ class TestTheZygote:
     def test_killed_from_outside_it_is_replaced(self) -> None:
         with Renderer() as renderer:
             assert renderer.render(*self.REQUEST) == self.ANSWER
-            os.kill(renderer._process.pid, signal.SIGKILL)  # type: ignore[union-attr]
+            os.kill(renderer._process.pid, signal.SIGKILL)  # type: ignore[union-attr]  # noqa: SLF001
             assert renderer.render(*self.REQUEST) == self.ANSWER
 
     def test_without_jinja2_it_says_so(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

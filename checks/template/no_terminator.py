@@ -46,7 +46,7 @@ def no_terminator(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
     Traps: blank text is no terminator. A template that prints no assistant message at all is not judged.
     A switch that leaves the last message open, and changes nothing else, is there to have it continued.
 
-    Sources: TRL's is_chat_template_stop_token_trained; axolotl's warning about EOS and EOT; 89 of 786 published
+    Sources: TRL's is_chat_template_stop_token_trained; axolotl's warning about EOS and EOT; 92 of 786 published
     templates.
     """
     for rendering in conversations.values():

@@ -42,9 +42,9 @@ def template_broken(rendered: Mapping[str, Rendering]) -> Iterator[Finding]:
         ```
 
     Traps: multimodal templates want contents as lists of parts, so both are tried. A template for tool use, documents
-    or safety guidelines needs what it is for: information, unless it is one of a named list, where that is its job.
-    Named lists are checked entry by entry. A template that refuses a plain chat by `raise_exception` may be made for
-    messages of its own kind (translation models): a warning.
+    or safety guidelines needs what it is for: information, unless it is one of a named list, where that is its
+    job. Named lists are checked entry by entry. A template that refuses a plain chat by `raise_exception` may be made
+    for messages of its own kind (translation models): a warning.
 
     Sources: transformers' apply_chat_template; 6 of 285 published templates need more than a user message.
     """

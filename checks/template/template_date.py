@@ -67,8 +67,8 @@ def template_date(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
             if found := _difference(view):
                 name, before, after = found
                 message = (
-                    f"{rendering.subject}{view.under} renders {SHOWN[name]} with {shorten(before)} at one moment and "
-                    f"with {shorten(after)} at another, expected the same text: what is trained is not what is "
+                    f"{rendering.subject}{view.under} renders {SHOWN[name]} with {shorten(before)} at one moment "
+                    f"and with {shorten(after)} at another, expected the same text: what is trained is not what is "
                     "served later"
                 )
                 yield Finding(message, rendering.template.file, rendering.template.at)

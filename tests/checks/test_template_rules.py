@@ -60,8 +60,7 @@ class TestTemplateBroken:
         assert severity([finding]) == ["error"]
 
     def test_contents_as_lists_of_parts_are_tried(self) -> None:
-        inner = "{% for p in m.content %}{{ p['text'] }}{% endfor %}"
-        parts = "{% for m in messages %}{{ m.role }}:" + inner + "<|im_end|>{% endfor %}"
+        parts = TURNS.replace("{{ m.content }}", "{% for p in m.content %}{{ p['text'] }}{% endfor %}")
         assert not found("template-broken", parts)
         assert not lint(parts + PROMPT).skipped
 
@@ -268,7 +267,7 @@ class TestGenerationPromptIgnored:
 
     def test_a_question_after_the_conversation_is_no_open_turn(self) -> None:
         """Guard models: what follows is the question that they were trained on."""
-        guard = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}Is the last message safe or unsafe?"
+        guard = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}Is the last of these safe or unsafe?"
         assert not found("generation-prompt-ignored", guard)
 
     def test_a_switch_that_drops_the_header_is_named(self) -> None:
