@@ -69,7 +69,7 @@ def plant(values: Rows, norm: float, ids: Iterable[int]) -> None:
     values[chosen] = rows(len(chosen), values.shape[1], norm, 0.02) if norm else 0
 
 
-# -- What is planted is found -----------------------------------------------------------------------------------------
+# -- What is planted is found --------------------------------------------------------------------------------------
 
 
 def planted(folder: Path, count: int, width: int, noise: float, norm: float) -> dict[str, set[int]]:
@@ -139,7 +139,7 @@ def test_planted_rows_of_a_gigabyte_in_little_memory(tmp_path: Path) -> None:
     assert kilobytes < 64 << 10
 
 
-# -- Twins of published matrices, at a reduced width -------------------------------------------------------------------
+# -- Twins of published matrices, at a reduced width ----------------------------------------------------------------
 
 
 def test_llama_3_base_has_254_dead_special_tokens_and_some_words(found: Callable[..., Untrained]) -> None:
@@ -185,7 +185,7 @@ def test_unreachable_byte_rows_that_are_exactly_zero(found: Callable[..., Untrai
     assert found(values).certain == byte_tokens
 
 
-# -- Any type, any shape -----------------------------------------------------------------------------------------------
+# -- Any type, any shape --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["BF16", "F16", "F32", "F64"])
@@ -241,7 +241,7 @@ def test_nothing_but_nan(found: Callable[..., Untrained]) -> None:
     assert found(np.full((32, 16), np.nan, np.float32)).certain == set()
 
 
-# -- Matrices made to cost time ----------------------------------------------------------------------------------------
+# -- Matrices made to cost time -------------------------------------------------------------------------------------
 
 
 def hostile(kind: str) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,9 +47,9 @@ FLOATS = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
 class Scan:
     """One pass over the rows, 28 bytes each.
 
-    `norms` [rows]: L2 norm, to within half a per cent; NaN or infinite where the row is. `prints` [rows] uint64: equal for bit-identical rows, and
-    rarely for others. `sketch` [rows, SKETCH_WIDTH] int8: a random projection of the direction of each row's first
-    columns, so that near-parallel rows lie close together.
+    `norms` [rows]: L2 norm, to within half a per cent; NaN or infinite where the row is. `prints` [rows] uint64: equal
+    for bit-identical rows, and rarely for others. `sketch` [rows, SKETCH_WIDTH] int8: a random projection of the
+    direction of each row's first columns, so that near-parallel rows lie close together.
     """
 
     norms: NDArray[np.float32]
@@ -116,7 +117,9 @@ class Embeddings:
         import numpy as np
 
         columns = min(SKETCH_COLUMNS, self.width)
-        return np.random.default_rng(0).standard_normal((columns, SKETCH_WIDTH), np.float32)
+        draw = random.Random(0)  # noqa: S311  numpy.random takes 15 ms to import; nothing here is secret
+        normal = [draw.gauss(0, 1) for _ in range(columns * SKETCH_WIDTH)]
+        return np.array(normal, np.float32).reshape(columns, SKETCH_WIDTH)
 
     def pieces(self, ids: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
         """(ids, their stored bytes) for ascending ids, a piece at a time: at most one more pass over the matrix."""
