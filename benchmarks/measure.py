@@ -26,7 +26,7 @@ ENVIRONMENT = os.environ | {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: `ours` and `theirs` in `unit`, and the bound on their ratio (on `ours` without `theirs`)."""
+    """A line of the table: `ours` and `theirs` in `unit`, and the bound on their ratio (on `ours` without `theirs`)."""
 
     what: str
     ours: float

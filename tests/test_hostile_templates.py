@@ -115,7 +115,7 @@ def test_a_child_sees_neither_files_nor_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HF_TOKEN", "secret")
     with Renderer() as renderer:
         renderer.start()
-        process = renderer._process  # noqa: SLF001 - the environment of the process is what is tested
+        process = renderer._process
         assert process is not None
         if sys.platform == "linux":
             assert b"secret" not in Path(f"/proc/{process.pid}/environ").read_bytes()
@@ -134,7 +134,7 @@ class TestTheZygote:
     def test_killed_from_outside_it_is_replaced(self) -> None:
         with Renderer() as renderer:
             assert renderer.render(*self.REQUEST) == self.ANSWER
-            os.kill(renderer._process.pid, signal.SIGKILL)  # type: ignore[union-attr]  # noqa: SLF001
+            os.kill(renderer._process.pid, signal.SIGKILL)  # type: ignore[union-attr]
             assert renderer.render(*self.REQUEST) == self.ANSWER
 
     def test_without_jinja2_it_says_so(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

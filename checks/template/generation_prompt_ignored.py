@@ -63,16 +63,16 @@ def _fault(view: View) -> tuple[str, Severity] | None:
     if not all(isinstance(value, bool) for value in view.switches.values()):
         return None  # a mode with a name of its own may be for another thing than chatting
     if dangling := view.dangling_header:
-        return (
-            f"prints the assistant header ({shorten(dangling)}) always, also after the last answer, expected it only "
-            "with add_generation_prompt=True: training texts end with a header that nothing follows",
-            Severity.INFO,
+        always = (
+            f"prints the assistant header ({shorten(dangling)}) always, also after the last answer, expected it only with "
+            "add_generation_prompt=True: training texts end with a header that nothing follows"
         )
+        return always, Severity.INFO
     if not view.missing_header:
         return None
-    return (
+    never = (
         "renders the same text with add_generation_prompt=True as without, expected it to end with "
         f"{shorten(view.missing_header)}, which stands before the assistant's messages: "
-        "the model has to guess that it is to answer",
-        Severity.WARNING,
+        "the model has to guess that it is to answer"
     )
+    return never, Severity.WARNING
