@@ -1,4 +1,4 @@
-"""Benchmarks: `python benchmarks/run.py [FOLDER OF LLAMA-3.1'S TOKENIZER]`; needs transformers, and npm or the folder."""
+"""Benchmarks: `python benchmarks/run.py [FOLDER OF LLAMA-3.1'S TOKENIZER]`; needs transformers, npm or the folder."""
 
 from __future__ import annotations
 

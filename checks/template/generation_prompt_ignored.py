@@ -64,8 +64,8 @@ def _fault(view: View) -> tuple[str, Severity] | None:
         return None  # a mode with a name of its own may be for another thing than chatting
     if dangling := view.dangling_header:
         always = (
-            f"prints the assistant header ({shorten(dangling)}) always, also after the last answer, expected it only with "
-            "add_generation_prompt=True: training texts end with a header that nothing follows"
+            f"prints the assistant header ({shorten(dangling)}) always, also after the last answer, expected it only "
+            "with add_generation_prompt=True: training texts end with a header that nothing follows"
         )
         return always, Severity.INFO
     if not view.missing_header:
