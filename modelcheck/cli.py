@@ -93,6 +93,38 @@ def lint(
 
 
 @cli.command()
+@click.argument("target")
+@click.option("--messages", type=click.Path(dir_okay=False), metavar="FILE", help="A conversation as JSON.")
+@click.option("--add-generation-prompt", is_flag=True, help="End with the header of the next answer.")
+@click.option("--set", "variables", multiple=True, metavar="NAME=VALUE", help="Set a switch: enable_thinking=false.")
+@click.option("--ids", is_flag=True, help="List the tokens with their ids.")
+def render(
+    target: str, messages: str | None, variables: tuple[str, ...], *, add_generation_prompt: bool, ids: bool
+) -> None:
+    """Show a conversation as the model gets it: roles, special tokens, and what would carry loss."""
+    from modelcheck.output import conversation
+    from modelcheck.show import conversation as rendered
+    from modelcheck.show import read_messages
+
+    given = {"add_generation_prompt": add_generation_prompt, **dict(map(_variable, variables))}
+    shown = rendered(Path(target), read_messages(Path(messages) if messages else None), given)
+    click.echo(conversation.render(shown, ids=ids, colour=sys.stdout.isatty()))
+
+
+def _variable(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value as JSON where it is some, else as a text."""
+    import json
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text!r}: expected NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+@cli.command()
 @click.argument("rule", metavar="CODE|SLUG")
 def explain(rule: str) -> None:
     """Teach what a rule is about: why it costs you, how it comes about, what to do."""
