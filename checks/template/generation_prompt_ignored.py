@@ -14,6 +14,8 @@ from modelcheck.finding import Finding, Severity
 def generation_prompt_ignored(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
     """The chat template does not open the assistant's turn when it is asked to.
 
+    Symptoms: training and serving see different text; answers are garbage, or worse than they should be
+
     Why: with `add_generation_prompt=True` the prompt must end with the header of the assistant's turn, as it stands
     before every answer in training. Without it the model has to guess the header first: it may write another user
     turn, or answer in a format that the caller cannot parse.

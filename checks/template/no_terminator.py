@@ -13,6 +13,8 @@ from modelcheck.finding import Finding, Severity
 def no_terminator(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
     """The chat template writes nothing after the last assistant message.
 
+    Symptoms: the model does not stop, or stops in the wrong place
+
     Why: a model trained on its text never sees a turn end, so it never learns to stop and writes on until the length
     limit. A model that was trained with another template stops for now, and forgets it in the fine-tune.
 

@@ -15,6 +15,8 @@ RAISES = "so apply_chat_template raises, in training and in serving"
 def template_broken(rendered: Mapping[str, Rendering]) -> Iterator[Finding]:
     """The chat template does not compile, or it fails on a plain user message.
 
+    Symptoms: loading or serving fails
+
     Why: every `apply_chat_template` call raises, and servers answer every chat request with an error. A trainer may
     start, load the model, and fail on the first row.
 

@@ -22,6 +22,8 @@ SHOWN = {
 def template_date(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
     """The chat template writes the date of today into the prompt.
 
+    Symptoms: training and serving see different text
+
     Why: training texts differ from day to day, the model learns the date of the training run, and every later prompt
     carries a date that it never saw. Caches of the prompt's beginning miss every midnight. Runtimes whose template
     engine has no `strftime_now` (TGI, older llama.cpp) fail or write another date.

@@ -28,6 +28,8 @@ def terminator_not_eos(
 ) -> Iterator[Finding]:
     """The token that ends the assistant's turn is not one at which generation stops.
 
+    Symptoms: the model does not stop, or stops in the wrong place
+
     Why: the model was trained to end its turn with the template's terminator. If that is neither the tokenizer's EOS
     nor in the `eos_token_id` of generation_config.json, generation runs past it: the model goes on to talk to itself
     until the length limit.

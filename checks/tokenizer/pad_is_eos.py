@@ -20,6 +20,8 @@ CONSEQUENCE = (
 def pad_is_eos(special_tokens: SpecialTokens, is_chat: bool, config: Config | None = None) -> Iterator[Finding]:
     """The pad token is the EOS token, so the model may never learn to stop.
 
+    Symptoms: the model does not stop, or stops in the wrong place
+
     Why: collators that hide padding from the loss do it by comparing labels with the pad id. If that id is also the
     EOS, every EOS label is hidden, the model is never taught to end a turn, and it writes on until the length limit.
     The loss curve looks perfect.

@@ -28,6 +28,8 @@ def untrained_token_used(
 ) -> Iterator[Finding]:
     """A token that the chat template, a special-token field or a stop id uses has a row that was never trained.
 
+    Symptoms: answers are garbage, or worse than they should be; training runs, and part of the model does not learn
+
     Why: the template of an instruct model on the weights of its base model writes tokens that the base never saw. Their
     rows are zero or all the same, so the model cannot tell a header from an end of turn; gradients turn to NaN or
     training seems to work and generation never stops. LoRA on attention and MLP leaves those rows as they are.
