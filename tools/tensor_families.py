@@ -18,16 +18,15 @@ BASE: dict[str, Three] = {
     "num_key_value_heads": (3, 2, 5),
 }
 HEAD_DIM: dict[str, Three] = {"head_dim": (12, 20, 28)}
-# Without a head_dim, the width is that of the heads together.
+# Of classes that heed no head_dim, or only in places: the width is that of the heads together.
 PLAIN: dict[str, Three] = BASE | {"hidden_size": (72, 160, 280)}
 WIDE = BASE | HEAD_DIM
 MLA: dict[str, Three] = {
     "kv_lora_rank": (17, 19, 23),
     "q_lora_rank": (29, 31, 37),
-    "qk_nope_head_dim": (14, 18, 22),
-    "qk_rope_head_dim": (8, 10, 12),
-    "v_head_dim": (13, 15, 21),
-    "num_key_value_heads": (6, 8, 10),
+    "qk_nope_head_dim": (13, 21, 26),
+    "qk_rope_head_dim": (8, 10, 14),
+    "v_head_dim": (11, 15, 27),
 }
 DEEPSEEK = {key: value for key, value in PLAIN.items() if key != "num_key_value_heads"} | MLA
 EXPERTS: Three = (4, 7, 9)
@@ -52,11 +51,15 @@ class Family:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     layers: Sequence[str] = ()
     derived: Sequence[str] = ()
-    absent: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str | list[int]] = field(default_factory=dict)
 
 
 WIDTH_OF_A_HEAD = "hidden_size // num_attention_heads"
-ABSENT = {"head_dim": WIDTH_OF_A_HEAD, "num_key_value_heads": "num_attention_heads"}
+ABSENT: dict[str, str | list[int]] = {
+    "head_dim": WIDTH_OF_A_HEAD,
+    "num_key_value_heads": "num_attention_heads",
+    "mlp_only_layers": [],
+}
 
 
 def _family(dimensions: Mapping[str, Three], *switches: str, **more: Any) -> Family:
@@ -64,7 +67,7 @@ def _family(dimensions: Mapping[str, Three], *switches: str, **more: Any) -> Fam
     derived = () if "head_dim" in dimensions else more.pop("derived", (WIDTH_OF_A_HEAD,))
     known = more.pop("fixed", {}), more.pop("layers", ())
     # An empty text: the class makes nothing of a null, such a model cannot be built.
-    return Family(dimensions, off, *known, derived, {key: text for key, text in (ABSENT | more).items() if text})
+    return Family(dimensions, off, *known, derived, {key: text for key, text in (ABSENT | more).items() if text != ""})
 
 
 GPT2: dict[str, Three] = {
@@ -86,7 +89,7 @@ FALCON: dict[str, Three] = {
 LLAMA4: dict[str, Three] = WIDE | {"intermediate_size_mlp": (103, 151, 199), "num_local_experts": EXPERTS}
 
 FAMILIES: dict[str, Family] = {
-    "cohere": _family(PLAIN, "attention_bias", "use_qk_norm"),
+    "cohere": _family(WIDE, "attention_bias", "use_qk_norm"),
     "cohere2": _family(WIDE, "attention_bias"),
     "deepseek_v2": _family(
         DEEPSEEK
@@ -137,8 +140,8 @@ FAMILIES: dict[str, Family] = {
         {key: value for key, value in PLAIN.items() if key != "num_key_value_heads"}, "attention_bias"
     ),
     "gpt_oss": _family(WIDE | {"num_local_experts": EXPERTS}, "attention_bias", fixed=ROUTED),
-    "granite": _family(PLAIN, "attention_bias", "mlp_bias"),
-    "granitemoe": _family(PLAIN | {"num_local_experts": EXPERTS}, "attention_bias", fixed=ROUTED),
+    "granite": _family(WIDE, "attention_bias", "mlp_bias"),
+    "granitemoe": _family(WIDE | {"num_local_experts": EXPERTS}, "attention_bias", fixed=ROUTED),
     "hunyuan_v1_dense": _family(WIDE, "attention_bias", head_dim=""),
     "llama": _family(WIDE, "attention_bias", "mlp_bias"),
     "llama4_text": _family(
@@ -151,16 +154,16 @@ FAMILIES: dict[str, Family] = {
     "mistral": _family(WIDE),
     "mixtral": _family(WIDE | {"num_local_experts": EXPERTS}, fixed=ROUTED),
     "nemotron": _family(WIDE, "attention_bias", "mlp_bias", num_key_value_heads=""),
-    "olmo": _family(PLAIN, "attention_bias"),
-    "olmo2": _family(PLAIN, "attention_bias"),
-    "olmo3": _family(PLAIN, "attention_bias"),
+    "olmo": _family(WIDE, "attention_bias"),
+    "olmo2": _family(WIDE, "attention_bias"),
+    "olmo3": _family(WIDE, "attention_bias"),
     "olmoe": _family(PLAIN | {"num_experts": EXPERTS}, "attention_bias", fixed=ROUTED),
     "phi": _family(PLAIN, "qk_layernorm"),
-    "phi3": _family(PLAIN),
-    "phimoe": _family(PLAIN | {"num_local_experts": EXPERTS}, "attention_bias", "lm_head_bias", fixed=ROUTED),
+    "phi3": _family(WIDE),
+    "phimoe": _family(WIDE | {"num_local_experts": EXPERTS}, "attention_bias", "lm_head_bias", fixed=ROUTED),
     "qwen2": _family(WIDE),
     "qwen2_moe": _family(
-        PLAIN
+        WIDE
         | {"moe_intermediate_size": (61, 67, 71), "num_experts": EXPERTS}
         | {"shared_expert_intermediate_size": (73, 79, 83)}
         | SPARSE_STEPS,
@@ -176,7 +179,7 @@ FAMILIES: dict[str, Family] = {
         layers=[SPARSE],
     ),
     "seed_oss": _family(WIDE, "attention_bias", "attention_out_bias", "mlp_bias"),
-    "smollm3": _family(PLAIN, "attention_bias", "mlp_bias"),
+    "smollm3": _family(WIDE, "attention_bias", "mlp_bias"),
     "stablelm": _family(PLAIN, "use_qkv_bias", "qk_layernorm", "use_parallel_residual"),
-    "starcoder2": _family(PLAIN, "use_bias"),
+    "starcoder2": _family(WIDE, "use_bias"),
 }

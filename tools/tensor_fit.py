@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import random
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ Found = Mapping[tuple[int, ...], tuple[int, ...]]  # the numbers in a name, and 
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 # A dimension of this size may be a constant; a larger one must come from the config.
 CONSTANT = 4
+# These say which layers there are, not how large anything is.
+NO_SIZE = ("num_hidden_layers", "n_layer", "first_k_dense_replace", "decoder_sparse_step")
 
 
 class Unfit(Exception):
@@ -127,39 +130,56 @@ def _those(sample: Sample, count: str, condition: str | None) -> set[int]:
 def _dimension(family: Family, samples: Sequence[Sample], values: Sequence[int]) -> str:
     if len(set(values)) == 1 and values[0] <= CONSTANT:
         return str(values[0])
-    for text in _candidates(family, samples[0].config, values[0]):
-        try:
-            if all(
-                evaluate(text, sample.config.__getitem__) == value
-                for sample, value in zip(samples, values, strict=True)
-            ):
-                return text
-        except (Unanswerable, KeyError):
-            continue
+    for candidates in _candidates(family, samples[0].config, values[0]):
+        fitting = [text for text in candidates if _fits(text, samples, values)]
+        elsewhere = {_elsewhere(family, text) for text in fitting}
+        if len(elsewhere) > 1:
+            raise Unfit(f"the probes do not tell apart {fitting}")
+        if fitting:
+            return fitting[0]
     raise Unfit(f"no expression gives {values[:4]}")
 
 
-def _candidates(family: Family, config: Mapping[str, Any], wanted: int) -> Iterator[str]:
-    """Expressions of that value in one sample, the simplest first."""
+def _fits(text: str, samples: Sequence[Sample], values: Sequence[int]) -> bool:
+    try:
+        pairs = zip(samples, values, strict=True)
+        return all(evaluate(text, sample.config.__getitem__) == value for sample, value in pairs)
+    except (Unanswerable, KeyError):
+        return False
+
+
+def _elsewhere(family: Family, text: str) -> int:
+    """The value in a config that nobody probed: its dimensions have nothing to do with one another."""
+    draw = random.Random(1)
+    far = {key: draw.randrange(100, 200) for key in family.dimensions}
+    for heads, width in (("num_attention_heads", "hidden_size"), ("n_head", "n_embd")):
+        if heads in far:
+            far[width] *= far[heads]
+    return int(evaluate(text, far.__getitem__))
+
+
+def _candidates(family: Family, config: Mapping[str, Any], wanted: int) -> Iterator[list[str]]:
+    """Expressions of that value in one sample, those of one form together, the simplest first."""
     sizes = {key: config[key] for key, three in family.dimensions.items() if type(three[0]) is int}
-    sizes = {key: value for key, value in sizes.items() if value is not None}
+    sizes = {key: value for key, value in sizes.items() if value is not None and key not in NO_SIZE}
     sizes |= {f"({text})": evaluate(text, config.__getitem__) for text in family.derived}
-    pairs = list(itertools.product(sizes.items(), repeat=2))
-    yield from (a for a, x in sizes.items() if x == wanted)
-    yield from (f"{a} * {b}" for (a, x), (b, y) in pairs if x * y == wanted)
-    yield from (f"{n} * {a}" for n in (2, 3, 4) for a, x in sizes.items() if n * x == wanted)
-    yield from (f"{a} + {b}" for (a, x), (b, y) in pairs if x + y == wanted)
-    yield from (f"{n} * {a} * {b}" for n in (2, 3) for (a, x), (b, y) in pairs if n * x * y == wanted)
-    yield from _triples(sizes.items(), wanted)
+    pairs = list(itertools.combinations_with_replacement(sizes.items(), 2))
+    yield [a.strip("()") for a, x in sizes.items() if x == wanted]
+    yield [f"{a} * {b}" for (a, x), (b, y) in pairs if x * y == wanted]
+    yield [f"{n} * {a}" for n in (2, 3, 4) for a, x in sizes.items() if n * x == wanted]
+    yield [f"{a} + {b}" for (a, x), (b, y) in pairs if x + y == wanted]
+    yield [f"{n} * {a} * {b}" for n in (2, 3) for (a, x), (b, y) in pairs if n * x * y == wanted]
+    yield list(_triples(list(sizes.items()), wanted))
 
 
-def _triples(sizes: Iterable[tuple[str, int]], wanted: int) -> Iterator[str]:
-    for (a, x), (b, y), (c, z) in itertools.product(sizes, repeat=3):
+def _triples(sizes: Sequence[tuple[str, int]], wanted: int) -> Iterator[str]:
+    for (a, x), (b, y) in itertools.permutations(sizes, 2):
+        if x * (y + 2) == wanted:
+            yield f"{a} * ({b} + 2)"
+    for (a, x), (b, y), (c, z) in itertools.permutations(sizes, 3):
         if x * (y + z) == wanted:
             yield f"{a} * ({b} + {c})"
         if x * (y + 2 * z) == wanted:
             yield f"{a} * ({b} + 2 * {c})"
         if x + 2 * y * z == wanted:
             yield f"{a} + 2 * {b} * {c}"
-        if x * (y + 2) == wanted:
-            yield f"{a} * ({b} + 2)"

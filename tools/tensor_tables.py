@@ -64,7 +64,7 @@ def table(model_type: str) -> dict[str, Any]:
             _verify(made, made["layouts"].index(layout), _third(model_type, family, on, original))
     made["shared"] = [entry for entry in made["layouts"][0] if all(entry in layout for layout in made["layouts"])]
     made["layouts"] = [[entry for entry in layout if entry not in made["shared"]] for layout in made["layouts"]]
-    computed = {key: text for key, text in made["defaults"].items() if isinstance(text, str)}
+    computed = {key: text for key, text in made["defaults"].items() if isinstance(text, str | list)}
     _verify(made, 0, _third(model_type, family, frozenset(), original=True, without=computed))
     return {key: value for key, value in made.items() if value or key in LISTS}
 
@@ -79,7 +79,7 @@ def _combinations(family: Family) -> Iterator[frozenset[str]]:
 
 
 def _third(
-    model_type: str, family: Family, on: frozenset[str], original: bool, without: Mapping[str, str] | None = None
+    model_type: str, family: Family, on: frozenset[str], original: bool, without: Mapping[str, Any] | None = None
 ) -> Probe:
     if not without:
         return probe(model_type, family, 2, on, original=original)
@@ -123,10 +123,10 @@ def _fixed(model_type: str, family: Family) -> Iterator[tuple[str, Any]]:
     values = settings(family, 0, frozenset())
     usual = config_of(model_type, values)
     before = saved(usual)
-    for key, value in usual.to_dict().items():
+    for key, value in {"head_dim": None, **usual.to_dict()}.items():
         if key in values or key in family.fixed or key.endswith(PLAIN):
             continue
-        other = {bool: not value, int: value + 1 if type(value) is int else 0, type(None): 3}.get(type(value))
+        other = {bool: not value, int: value + 1 if type(value) is int else 0, type(None): 20}.get(type(value))
         if other is not None and _other(model_type, {**values, key: other}) not in (None, before):
             yield key, value
 

@@ -93,7 +93,7 @@ class Keys:
             return None
         if isinstance(default, str):
             return evaluate(default, self.__getitem__)
-        if default is None or stated:
+        if default is None or (stated and default != []):
             raise Unanswerable(f"{key} is {'null' if stated else 'not there'}")
         return default
 
