@@ -41,7 +41,9 @@ GROUPS = {"num_experts_per_tok": 2, "n_group": 1, "topk_group": 1}
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """`dimensions`: key to the values of the three probes. `switches`: key to its value when off; when on it is True,
+    """What is probed of an architecture.
+
+    `dimensions`: key to the values of the three probes. `switches`: key to its value when off; when on it is True,
     or its value among the dimensions. `layers`: expressions that may say which layers have a tensor. `derived`:
     expressions that stand for keys that this config lacks. `absent`: what the class makes of a key that is null.
     """
@@ -136,9 +138,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "gpt2": _family(GPT2, derived=(), n_inner="4 * n_embd"),
     "gpt_bigcode": _family(GPT2, "multi_query", derived=("n_embd // n_head",), n_inner="4 * n_embd"),
-    "gpt_neox": _family(
-        {key: value for key, value in PLAIN.items() if key != "num_key_value_heads"}, "attention_bias"
-    ),
+    "gpt_neox": _family({key: value for key, value in PLAIN.items() if key != "num_key_value_heads"}, "attention_bias"),
     "gpt_oss": _family(WIDE | {"num_local_experts": EXPERTS}, "attention_bias", fixed=ROUTED),
     "granite": _family(WIDE, "attention_bias", "mlp_bias"),
     "granitemoe": _family(WIDE | {"num_local_experts": EXPERTS}, "attention_bias", fixed=ROUTED),

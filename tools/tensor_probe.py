@@ -34,7 +34,7 @@ def settings(family: Family, number: int, on: frozenset[str]) -> dict[str, Any]:
 
 
 def config_of(model_type: str, values: Mapping[str, Any]) -> Any:
-    """transformers' config object."""
+    """The config object of transformers."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     return CONFIG_MAPPING[model_type](**values)

@@ -21,8 +21,9 @@ STRANGE = 4
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """`gaps` by comparison with `model`: a class that a table knows, or the other layers. `unsure` says why there was
-    no table to compare with.
+    """`gaps` by comparison with `model`: a class that a table knows, or the other layers.
+
+    `unsure` says why there was no table to compare with.
     """
 
     gaps: tuple[Gap, ...]

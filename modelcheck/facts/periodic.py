@@ -1,4 +1,4 @@
-"""Holes in the repeated parts of a model, without knowing which model it is: layers of one kind have the same tensors."""
+"""Holes in the repeated parts of any model, known or not: layers of one kind have the same tensors."""
 
 from __future__ import annotations
 
