@@ -119,8 +119,9 @@ def _defaults(model_type: str, family: Family) -> Iterator[tuple[str, Any]]:
 
 
 def _fixed(model_type: str, family: Family) -> Iterator[tuple[str, Any]]:
-    """Keys that change what is saved and that the table does not express: it holds for their default alone."""
-    found = {}
+    """Keys that change what is saved and that the table does not express: it holds for the defaults alone."""
+    seen: dict[str, list[Any]] = {}
+    found = set()
     for on in (frozenset[str](), frozenset(family.switches)):
         values = settings(family, 0, on)
         usual = config_of(model_type, values)
@@ -128,10 +129,12 @@ def _fixed(model_type: str, family: Family) -> Iterator[tuple[str, Any]]:
         for key, value in {"head_dim": None, **usual.to_dict()}.items():
             if key in values or key.endswith(PLAIN):
                 continue
+            if value not in seen.setdefault(key, []):
+                seen[key].append(value)
             other = {bool: not value, int: value + 1 if type(value) is int else 0, type(None): 20}.get(type(value))
             if other is not None and _other(model_type, {**values, key: other}) not in (None, before):
-                found[key] = value
-    yield from found.items()
+                found.add(key)
+    yield from ((key, seen[key]) for key in sorted(found))
 
 
 def _other(model_type: str, values: Mapping[str, Any]) -> Header | None:

@@ -8,11 +8,13 @@ from modelcheck.check import check
 from modelcheck.fact import Missing
 from modelcheck.facts.config import Config
 from modelcheck.facts.embeddings import input_embedding
+from modelcheck.facts.expected import table
 from modelcheck.facts.heads import HEADS, Tie, stored_head
-from modelcheck.facts.tensor_names import Wrapped, part_of
+from modelcheck.facts.tensor_names import Wrapped, packed, part_of
 from modelcheck.facts.tensors import Shard, Tensors
 from modelcheck.finding import Finding, Severity
 
+OTHER_NAMES = ("lm_head", "embed_out", "output", "head", "unembed", "score")
 CAUSAL = ("ForCausalLM", "LMHeadModel")
 
 
@@ -53,9 +55,10 @@ def head_missing(
         return
     if wrapped or tie.tied or stored_head(tensors):
         return
-    input_embedding(tensors)
-    # A quantised head has other suffixes; other classes give it other names (`output`, `head`).
-    if any(part in name for name in tensors for part in ("lm_head", "embed_out", "output.", "head.", "score")):
+    input_embedding(tensors)  # without one, these are no weights of a language model that we can judge
+    known = table(config.root.get("model_type"))
+    # A quantised head has other suffixes; classes that we do not know give it other names.
+    if (packed(tensors) or not known) and any(part in name for name in tensors for part in OTHER_NAMES):
         return
     if reason := part_of(shards, tensors):
         raise Missing(reason)

@@ -53,8 +53,8 @@ def quantization_config_left(
         ```
 
     Traps: some repositories ask for bitsandbytes on the fly, on purpose: a warning, an error only for vLLM. A config
-    that says `dequantize`, one of compressed-tensors that only quantises the KV cache or is marked dense, and methods
-    that quantise while loading are no fault. Any packed or scale tensor, and a shard that is not here, end the question.
+    that says `dequantize`, one of compressed-tensors that only quantises the KV cache or is marked dense, and
+    methods that quantise while loading are no fault. Any packed or scale tensor, and a shard that is not here, end the question.
 
     Sources: unsloth#1601, unsloth#482; vLLM 0.32, measured: fp8 config on bf16 weights gives NaN.
     """

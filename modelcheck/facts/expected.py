@@ -34,9 +34,10 @@ class Entry:
 class Table:
     """One architecture.
 
-    `shared` are in each of the `layouts`, the ways in which transformers saves it; `depth` counts the layers. `defaults` are those of its config class, as values or as expressions. `fixed` are keys at whose default
-    alone the table holds. A null in `nullable` means none; elsewhere it means the default. `prefix` is what the names
-    of a model lack that was saved without its head.
+    `shared` are in each of the `layouts`, the ways in which transformers saves it; `depth` counts the layers.
+    `defaults` are those of its config class, as values or as expressions. `fixed` are keys at whose defaults
+    alone the table holds. A null in `nullable` means none; elsewhere it means the default. `prefix` is what the names of a model
+    lack that was saved without its head.
     """
 
     architecture: str
@@ -100,9 +101,9 @@ class Keys:
 
     def refuse_unprobed(self) -> None:
         """Raise Unanswerable where a key has a value at which no model was probed."""
-        for key, value in self._table.fixed.items():
-            if self._config.get(key, value) != value:
-                raise Unanswerable(f"{key} is {shorten(self._config[key])}, known is {value!r}")
+        for key, values in self._table.fixed.items():
+            if key in self._config and self._config[key] not in values:
+                raise Unanswerable(f"{key} is {shorten(self._config[key])}, known is {' or '.join(map(str, values))}")
 
 
 def expand(table: Table, config: Mapping[str, Any]) -> Expected:

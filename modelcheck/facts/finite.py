@@ -24,7 +24,7 @@ EXPONENT = {"BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00), "F32": ("<u4", 0x7F
 
 @dataclass(frozen=True, slots=True)
 class NonFinite:
-    """`bad` of the `read` values of a tensor are NaN or infinite; `first` is the place of the first among all values."""
+    """`bad` of the `read` values of a tensor are NaN or infinite; `first` is the place of one among all."""
 
     tensor: Tensor
     first: int
