@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import itertools
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache

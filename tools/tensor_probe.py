@@ -45,7 +45,7 @@ def save(config: Any, folder: Path, *, original: bool = True) -> str:
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
     model.save_pretrained(folder, save_original_format=original)
     return type(model).__name__
 

@@ -29,6 +29,8 @@ TABLES = Path(__file__).parent.parent / "modelcheck" / "data" / "tensors"
 PLAIN = ("_token_id", "dtype", "architectures", "model_type", "transformers_version", "rope_parameters", "id2label")
 
 
+# Keys that transformers does not know, but the code that the architecture was published with.
+OF_OTHER_CODE = {"deepseek_v3": {"topk_method": ["noaux_tc"]}}
 LISTS = ("shared", "layouts")
 
 
@@ -135,6 +137,7 @@ def _fixed(model_type: str, family: Family) -> Iterator[tuple[str, Any]]:
             if other is not None and _other(model_type, {**values, key: other}) not in (None, before):
                 found.add(key)
     yield from ((key, seen[key]) for key in sorted(found))
+    yield from OF_OTHER_CODE.get(model_type, {}).items()
 
 
 def _other(model_type: str, values: Mapping[str, Any]) -> Header | None:

@@ -8,7 +8,7 @@ from modelcheck.check import check
 from modelcheck.fact import Missing
 from modelcheck.facts.files import some
 from modelcheck.facts.gaps import Gaps
-from modelcheck.facts.periodic import Gap
+from modelcheck.facts.periodic import NUMBER, Gap
 from modelcheck.facts.tensors import Tensors
 from modelcheck.finding import Confidence, Finding, Severity
 
@@ -35,10 +35,12 @@ def missing_tensor(tensors: Tensors, tensor_gaps: Gaps) -> Iterator[Finding]:
         {"model.layers.1.self_attn.rotary_emb.inv_freq": ["F32", [16], "ones"]}
         ```
 
-    Traps: more tensors than expected do no harm (draft layers, old buffers). A shard that is not in the folder, a
-    quantised model, code of the checkpoint's own and a config with keys that no table was made for cannot be checked.
-    Without a table layers are compared with one another; hybrids, dense first layers and pruned models have layers of
-    several kinds, so only what is odd in one layer of many is told. The unembedding is the matter of head-missing.
+    Traps: more tensors than expected do no harm (draft layers, old buffers). Biases that no layer has are a warning:
+    transformers fills in zeros, which is what a model needs that was converted from a family without. A shard that is
+    not in the folder, a quantised model, code of the checkpoint's own and a config with keys that no table was made for
+    cannot be checked. Without a table, layers are compared with one another; hybrids, dense first layers and pruned
+    models have layers of several kinds, so only what is odd in one layer of many is told. The unembedding is the matter
+    of head-missing.
 
     Sources: vLLM 0.32, measured: a checkpoint without one q_proj loads and generates token 0; the tables are what
     transformers 5.23 saves.
@@ -48,15 +50,21 @@ def missing_tensor(tensors: Tensors, tensor_gaps: Gaps) -> Iterator[Finding]:
     sure = Confidence.MEDIUM if tensor_gaps.unsure else Confidence.HIGH
     file = next((t.file for t in tensors.values()), None)
     lost = [gap.name for gap in tensor_gaps.gaps if gap.found is None]
-    if lost:
-        yield Finding(
-            f"not in the checkpoint: {some(lost)}; expected {'it' if len(lost) == 1 else 'them'}, as "
-            f"{tensor_gaps.model} {_have(tensor_gaps)}: vLLM loads it all the same and generates garbage, transformers "
-            "fills in random numbers",
-            file,
-            lost[0],
-            confidence=sure,
-        )
+    biases = _biases_of_no_layer(lost, tensors)
+    for names, severity, filled in (
+        ([name for name in lost if name not in biases], Severity.ERROR, "random numbers"),
+        (biases, Severity.WARNING, "zeros"),
+    ):
+        if names:
+            yield Finding(
+                f"not in the checkpoint: {some(names)}; expected {'it' if len(names) == 1 else 'them'}, as "
+                f"{tensor_gaps.model} {_have(tensor_gaps)}: vLLM loads it all the same and generates garbage, "
+                f"transformers fills in {filled}",
+                file,
+                names[0],
+                severity,
+                sure,
+            )
     odd = [gap for gap in tensor_gaps.gaps if gap.found is not None]
     if odd:
         yield Finding(
@@ -66,6 +74,12 @@ def missing_tensor(tensors: Tensors, tensor_gaps: Gaps) -> Iterator[Finding]:
             odd[0].name,
             confidence=sure,
         )
+
+
+def _biases_of_no_layer(lost: Sequence[str], tensors: Tensors) -> list[str]:
+    """Biases that are in no layer at all: the config promises them, the model was trained without."""
+    stored = {NUMBER.sub("N", name) for name in (*tensors, *tensors.absent)}
+    return [name for name in lost if name.endswith("bias") and NUMBER.sub("N", name) not in stored]
 
 
 def _have(gaps: Gaps) -> str:

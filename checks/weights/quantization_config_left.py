@@ -7,10 +7,9 @@ from typing import Any
 
 from modelcheck.check import check
 from modelcheck.fact import Missing
-from modelcheck.facts.config import Config
 from modelcheck.facts.embeddings import FLOATS
 from modelcheck.facts.files import JsonObject
-from modelcheck.facts.tensor_names import packed, part_of, quantization
+from modelcheck.facts.tensor_names import Quantization, packed, part_of
 from modelcheck.facts.tensors import Shard, Tensors
 from modelcheck.finding import Finding, Severity
 from modelcheck.target import Targets
@@ -31,7 +30,7 @@ SCALES = ("scales", "_scale", "scale_inv", "qzeros", "absmax", ".SCB", "quant_ma
 
 @check("WGT008", severity=Severity.ERROR)
 def quantization_config_left(
-    config: Config, tensors: Tensors, shards: Mapping[str, Shard], target: Targets
+    quantization: Quantization, tensors: Tensors, shards: Mapping[str, Shard], target: Targets
 ) -> Iterator[Finding]:
     """config.json says that the weights are quantised, but they are plain floats.
 
@@ -54,14 +53,12 @@ def quantization_config_left(
 
     Traps: some repositories ask for bitsandbytes on the fly, on purpose: a warning, an error only for vLLM. A config
     that says `dequantize`, one of compressed-tensors that only quantises the KV cache or is marked dense, and
-    methods that quantise while loading are no fault. Any packed or scale tensor, and a shard that is not here, end the question.
+    methods that quantise while loading are no fault. Any packed or scale tensor, and a shard that is not here, end
+    the question.
 
     Sources: unsloth#1601, unsloth#482; vLLM 0.32, measured: fp8 config on bf16 weights gives NaN.
     """
-    found = quantization(config)
-    if found is None:
-        return
-    at, settings = found
+    at, settings = quantization.at, quantization.settings
     method = str(settings.get("quant_method", "")).lower()
     if method not in WANTS and "bitsandbytes" not in method and not _asks_bitsandbytes(settings):
         return
@@ -86,14 +83,14 @@ def quantization_config_left(
         yield Finding(
             f"{at[1:]} says {method}, but {has}; expected {WANTS[method]}, or no such entry: loaders that believe it "
             "stop, or read noise (vLLM with fp8: NaN, with no more than a warning)",
-            config.file,
+            "config.json",
             at,
         )
     else:
         yield Finding(
             f"{at[1:]} says bitsandbytes, but {has}; expected packed weights, or no such entry after a merge: "
             "transformers quantises the weights when it loads them, stock vLLM refuses the model",
-            config.file,
+            "config.json",
             at,
             Severity.ERROR if "vllm" in target else Severity.WARNING,
         )

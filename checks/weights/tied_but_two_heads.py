@@ -12,7 +12,7 @@ from modelcheck.facts.files import Files
 from modelcheck.facts.heads import Tie, stored_head
 from modelcheck.facts.tensors import Tensor, Tensors
 from modelcheck.finding import Finding, Severity
-from modelcheck.target import Targets
+from modelcheck.target import Target, Targets
 
 # The first versions that notice two different matrices and use both.
 UNTIE = {"transformers": (5,), "vllm": (0, 32)}
@@ -24,8 +24,8 @@ def tied_but_two_heads(
 ) -> Iterator[Finding]:
     """The config ties unembedding to embedding, but the checkpoint stores an unembedding of its own.
 
-    Why: who believes the config drops the stored head. transformers 4 and llama.cpp's converter do, and so did vLLM
-    before 0.32, whose output is then gibberish. transformers 5 and vLLM 0.32 keep both and warn.
+    Why: who believes the config drops the stored head: transformers 4 does, and so did vLLM before 0.32, and the output
+    is then gibberish. transformers 5 and vLLM 0.32 keep both and warn.
 
     Common causes:
         - The embedding was resized or trained, and the tie was lost: PEFT's modules_to_save makes two copies.
@@ -69,8 +69,8 @@ def tied_but_two_heads(
         says = "true" if tie.said else f"absent, which {config.root.get('model_type')} reads as true"
         yield Finding(
             f"tie_word_embeddings is {says}, but {name} is stored and {difference}; expected false, or one matrix: "
-            "transformers 4, llama.cpp and vLLM before 0.32 drop the stored one and generate from the other, "
-            "transformers 5 and vLLM 0.32 use both",
+            "transformers 4 and vLLM before 0.32 drop the stored one and generate from the other, transformers 5 and "
+            "vLLM 0.32 use both",
             config.file,
             tie.at,
             Severity.WARNING if _all_untie(target) else Severity.ERROR,
@@ -92,6 +92,10 @@ def _first_difference(files: Files, one: Tensor, other: Tensor) -> int | None:
 
 def _all_untie(target: Targets) -> bool:
     """Whether every runtime that was named is known to keep both."""
-    return bool(target.named) and all(
-        t.operator in ("==", ">=", ">") and t.version >= UNTIE.get(t.runtime, (1 << 30,)) for t in target.named
-    )
+    return bool(target.named) and all(map(_unties, target.named))
+
+
+def _unties(target: Target) -> bool:
+    if target.runtime not in UNTIE or target.operator in ("<", "<="):
+        return False
+    return not target.version or target.version >= UNTIE[target.runtime]

@@ -11,7 +11,7 @@ from .finite import non_finite
 from .gaps import tensor_gaps
 from .heads import tie
 from .special_tokens import special_tokens, special_tokens_map, stop_ids, tokenizer_config
-from .tensor_names import wrapped
+from .tensor_names import quantization, wrapped
 from .tensors import shards, tensors
 from .texts import training_texts
 from .tokenizer import tokenizer, tokenizer_json
@@ -31,6 +31,7 @@ __all__ = [
     "generation_config",
     "is_chat",
     "non_finite",
+    "quantization",
     "rendered",
     "shards",
     "special_tokens",

@@ -36,8 +36,8 @@ class Table:
 
     `shared` are in each of the `layouts`, the ways in which transformers saves it; `depth` counts the layers.
     `defaults` are those of its config class, as values or as expressions. `fixed` are keys at whose defaults
-    alone the table holds. A null in `nullable` means none; elsewhere it means the default. `prefix` is what the names of a model
-    lack that was saved without its head.
+    alone the table holds. A null in `nullable` means none; elsewhere it means the default. `prefix` is what the names
+    of a model lack that was saved without its head.
     """
 
     architecture: str

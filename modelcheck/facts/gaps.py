@@ -12,7 +12,7 @@ from .embeddings import input_embedding
 from .expected import Expected, architecture_table, expand
 from .expressions import Unanswerable
 from .periodic import Gap, Shape, periodic_gaps
-from .tensor_names import Wrapped, packed, part_of, quantization
+from .tensor_names import Quantization, Wrapped, packed, part_of
 from .tensors import Shard, Tensors
 
 # Fewer than one in so many of the expected names: the names are of another kind altogether.
@@ -32,9 +32,17 @@ class Gaps:
 
 
 @fact
-def tensor_gaps(config: Config, tensors: Tensors, shards: Mapping[str, Shard], wrapped: Wrapped) -> Gaps:
+def tensor_gaps(
+    config: Config,
+    tensors: Tensors,
+    shards: Mapping[str, Shard],
+    wrapped: Wrapped,
+    quantization: Quantization | None = None,
+) -> Gaps:
     """Compared with the table of the architecture or, where there is none, layer with layer."""
-    _refuse_incomparable(config, tensors, shards, wrapped)
+    if quantization:
+        raise Missing("the config announces quantised weights, which have other tensors")
+    _refuse_incomparable(tensors, shards, wrapped)
     stored: dict[str, Shape | None] = {**dict.fromkeys(tensors.absent), **{t.name: t.shape for t in tensors.values()}}
     try:
         table = architecture_table(config)
@@ -47,11 +55,9 @@ def tensor_gaps(config: Config, tensors: Tensors, shards: Mapping[str, Shard], w
     return Gaps(tuple(periodic_gaps(stored)), "the other layers", unsure)
 
 
-def _refuse_incomparable(config: Config, tensors: Tensors, shards: Mapping[str, Shard], wrapped: Wrapped) -> None:
+def _refuse_incomparable(tensors: Tensors, shards: Mapping[str, Shard], wrapped: Wrapped) -> None:
     if wrapped:
         raise Missing(f"tensor names are still wrapped ({next(iter(wrapped.names))}): see wrapper-prefix")
-    if quantization(config):
-        raise Missing("the config announces quantised weights, which have other tensors")
     if name := packed(tensors):
         raise Missing(f"{name} is stored quantised")
     if reason := part_of(shards, tensors):

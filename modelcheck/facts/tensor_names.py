@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from modelcheck.fact import fact
+from modelcheck.fact import NotApplicable, fact
 
 from .config import Config
 from .expected import table
@@ -54,13 +54,22 @@ def wrapped(config: Config, tensors: Tensors) -> Wrapped:
     return Wrapped({kind: tuple(names) for kind, names in found.items()})
 
 
-def quantization(config: Config) -> tuple[str, JsonObject] | None:
-    """(where, quantization_config or compression_config) of the config, an empty one left out."""
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """What the config says of quantised weights, and where."""
+
+    at: str
+    settings: JsonObject
+
+
+@fact
+def quantization(config: Config) -> Quantization:
+    """quantization_config or compression_config; an empty one says nothing."""
     for key in ("quantization_config", "compression_config"):
         at, value = config.where(key)
         if isinstance(value, dict) and value:
-            return at, value
-    return None
+            return Quantization(at, value)
+    raise NotApplicable("the config announces no quantised weights")
 
 
 def packed(tensors: Tensors) -> str | None:
