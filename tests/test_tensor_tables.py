@@ -16,6 +16,7 @@ from tensor_families import FAMILIES
 from tensor_fit import NUMBER
 from tensor_probe import Header, config_of, header, quieten, save, settings
 
+import modelcheck
 from modelcheck.check import Check
 from modelcheck.checks.config import vocab_size_rows
 from modelcheck.checks.weights import head_missing, missing_tensor, wrapper_prefix
@@ -178,3 +179,24 @@ def test_every_tensor_of_every_variant(model_type: str) -> None:
 @pytest.mark.slow
 def test_the_tables_are_what_transformers_saves() -> None:
     assert tensor_tables.main(["--check"]) == 0
+
+
+def test_the_language_model_of_a_multimodal_model(tmp_path: Path) -> None:
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    quieten()
+    text = {key: three[THIRD] for key, three in FAMILIES["gemma3_text"].dimensions.items()}
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes = {"image_size": 28, "patch_size": 14}
+    model = Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision | sizes))
+    for original in (True, False):
+        folder = tmp_path / str(original)
+        model.save_pretrained(folder, save_original_format=original)
+        assert modelcheck.lint(folder, select=["missing-tensor", "head-missing", "wrapper-prefix"]).findings == []
+        root = json.loads((folder / "config.json").read_text())
+        shapes = dict(header(folder))
+        lost = next(name for name in shapes if name.endswith("layers.0.self_attn.q_proj.weight"))
+        del shapes[lost]
+        facts = {"config": Config(root, root["text_config"], "/text_config"), "tensors": stored(shapes), "shards": {}}
+        [finding] = missing_tensor.on(**facts)
+        assert finding.at == lost

@@ -135,9 +135,14 @@ def _add(tensors: dict[str, Shape], entry: Entry, keys: Keys, depth: str) -> Non
 
 @fact
 def architecture_table(config: Config) -> Table:
-    """The table of this model type. Raises Missing where it has none, or the model is another one of that type."""
+    """The table of this model type or, of a multimodal model, of its language model.
+
+    Raises Missing where there is none, or the model is another one of that type.
+    """
     model_type, architectures = config.root.get("model_type"), config.root.get("architectures")
     found = table(model_type)
+    if found is None and config.text is not config.root and (tower := table(config.text.get("model_type"))):
+        return tower
     if found is None:
         raise Missing(f"no table says which tensors a model of type {shorten(model_type)} has")
     if architectures not in (None, [found.architecture]):
@@ -153,7 +158,7 @@ def architecture_table(config: Config) -> Table:
 def expected_tensors(config: Config, architecture_table: Table) -> Expected:
     """The tensors that the config asks for. Raises Missing for a config outside what was probed."""
     try:
-        return expand(architecture_table, config.root)
+        return expand(architecture_table, config.text)
     except Unanswerable as why:
         raise Missing(f"the table of {architecture_table.architecture} does not say: {why}") from why
 

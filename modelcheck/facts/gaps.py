@@ -46,8 +46,9 @@ def tensor_gaps(
     stored: dict[str, Shape | None] = {**dict.fromkeys(tensors.absent), **{t.name: t.shape for t in tensors.values()}}
     try:
         table = architecture_table(config)
-        expected = expand(table, {**config.root, **_vocabulary(tensors)})
-        return Gaps(_compared(expected, stored), table.architecture)
+        tower = _tower(tensors) if config.text is not config.root else None
+        expected = expand(table, {**config.text, **_vocabulary(tensors)})
+        return Gaps(_compared(expected, stored, tower), table.architecture)
     except Missing as why:
         unsure = why.reason
     except Unanswerable as why:
@@ -72,11 +73,19 @@ def _vocabulary(tensors: Tensors) -> dict[str, int]:
         return {}
 
 
-def _compared(expected: Expected, stored: Mapping[str, Shape | None]) -> tuple[Gap, ...]:
-    candidates = []
-    for layout in expected.layouts:
-        bare = {name.removeprefix(f"{expected.prefix}."): shape for name, shape in layout.items()}
-        candidates += [layout, bare]
+def _tower(tensors: Tensors) -> str:
+    """What stands before the names of the language model of a multimodal one: `language_model.model.` or the like."""
+    return input_embedding(tensors).name.rpartition(".")[0].rpartition(".")[0] + "."
+
+
+def _compared(expected: Expected, stored: Mapping[str, Shape | None], tower: str | None) -> tuple[Gap, ...]:
+    own = f"{expected.prefix}."
+    places = [own, ""] if tower is None else [tower]
+    candidates = [
+        {place + name.removeprefix(own) if name.startswith(own) else name: shape for name, shape in layout.items()}
+        for layout in expected.layouts
+        for place in places
+    ]
     nearest = max(candidates, key=lambda layout: len(layout.keys() & stored.keys()))
     if len(nearest.keys() & stored.keys()) * STRANGE < len(nearest):
         raise Missing("the names of the tensors are not those that transformers saves")
