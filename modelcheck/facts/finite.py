@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Bytes at each end of a tensor: a broken save, merge or optimizer step seldom spares them.
 EDGE = 1 << 12
+# Buffers that are made of infinities.
+MASKS = ("mask", "attn_bias", "alibi")
 # All exponent bits set is NaN or infinity, in the integer of the same width.
 EXPONENT = {"BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00), "F32": ("<u4", 0x7F800000), "F64": ("<u8", 0x7FF << 52)}
 
@@ -37,8 +39,8 @@ def non_finite(files: Files, tensors: Tensors, embeddings: Embeddings, weights: 
     """Tensors that hold NaN or infinity: the embedding, small tensors and the ends of all others; or all of all."""
     found = []
     for tensor in tensors.values():
-        # Masks are made of infinities; what is packed has no such values.
-        if tensor.dtype not in EXPONENT or "mask" in tensor.name:
+        # What is packed has no such values.
+        if tensor.dtype not in EXPONENT or any(word in tensor.name for word in MASKS):
             continue
         if tensor == embeddings.tensor and not _strange_norms(embeddings):
             continue
