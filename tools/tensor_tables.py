@@ -10,6 +10,7 @@ nothing and shows the difference.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import itertools
 import json
 import sys
@@ -170,7 +171,8 @@ def main(arguments: list[str]) -> int:
         old = place.read_text(encoding="utf-8") if place.is_file() else ""
         if check and new != old:
             different += 1
-            print(f"{place.name} differs:\n{new}")
+            lines = difflib.unified_diff(old.splitlines(), new.splitlines(), f"{place.name}, committed", "now", n=0)
+            print("\n".join(lines), flush=True)
         elif not check:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(new, encoding="utf-8")
