@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +53,31 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def set_up_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What belongs to the targets and is checked with them."""
+    for name, kind, text in (
+        ("--lora", "FILE", "An adapter_config.json that training is about to use on the model."),
+        ("--chat-template", "FILE", "A chat template in the place of the target's own."),
+        ("--base", "DIR", "The base model of a target that is an adapter."),
+    ):
+        command = click.option(name, type=click.Path(), metavar=kind, help=text)(command)
+    return command
+
+
 @cli.command()
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@set_up_options
 @run_options
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def lint(targets: tuple[str, ...], form: str, exit_zero: bool, **said: Any) -> None:
+def lint(
+    targets: tuple[str, ...],
+    form: str,
+    exit_zero: bool,
+    base: str | None,
+    chat_template: str | None,
+    lora: str | None,
+    **said: Any,
+) -> None:
     """Say what will go wrong with checkpoint folders in fine-tuning and serving, from their files alone.
 
     Exit code: 0 clean, 1 findings, 2 a target cannot be read or the call is wrong, 3 an error of ours.
@@ -64,6 +85,7 @@ def lint(targets: tuple[str, ...], form: str, exit_zero: bool, **said: Any) -> N
     from modelcheck.engine import lint_folders
 
     options, fail_on, strict = _settings(said)
+    options = replace(options, base=base, chat_template=chat_template, lora=lora)
     reports = _print(lint_folders(targets, options), form)
     sys.exit(exit_code(reports, fail_on, strict=strict, exit_zero=exit_zero))
 

@@ -1,11 +1,15 @@
 """The facts of a checkpoint, one file for each family of them. This list is their registration."""
 
+from .adapter_config import adapter_config, lora
+from .adapter_tensors import adapter_tensors
+from .base_modules import base_modules
 from .chat_template import chat_template, is_chat
 from .config import config, generation_config
 from .conversations import conversations, rendered
 from .embeddings import embeddings
 from .emitted import emitted
 from .files import files
+from .lora_targets import lora_targets
 from .special_tokens import special_tokens, special_tokens_map, stop_ids, tokenizer_config
 from .tensors import shards, tensors
 from .texts import training_texts
@@ -15,6 +19,9 @@ from .vocabulary import vocabulary
 from .weight_index import weight_index, weight_indexes
 
 __all__ = [
+    "adapter_config",
+    "adapter_tensors",
+    "base_modules",
     "chat_template",
     "config",
     "conversations",
@@ -23,6 +30,8 @@ __all__ = [
     "files",
     "generation_config",
     "is_chat",
+    "lora",
+    "lora_targets",
     "rendered",
     "shards",
     "special_tokens",

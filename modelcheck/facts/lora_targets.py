@@ -1,0 +1,199 @@
+"""What PEFT makes of a LoRA configuration on a base model: which layers it wraps, and what it finds nothing for.
+
+Read in peft 0.21: tuners/tuners_utils.py (inject_adapter, check_target_module_exists), utils/other.py (_set_trainable),
+utils/transformers_weight_conversion.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from modelcheck.fact import Malformed, Missing, fact
+
+from .adapter_config import Lora
+from .base_modules import BaseModules
+from .patterns import TAME, BadPattern, full_matches
+
+SUPPORTED = frozenset({"linear", "embedding", "convolution"})
+# Names that exist only inside PEFT: listed out of habit, they can match nothing and harm nothing.
+INTERNAL = re.compile(r"(.*\.)?(lora_\w+|modules_to_save|base_layer|original_module|token_adapter)(\..*)?")
+# What models in memory put before the names that a file has, or leave out.
+PREFIXES = ("model.", "transformer.", "language_model.", "model.language_model.", "text_model.")
+
+
+@dataclass(frozen=True, slots=True)
+class LoraTargets:
+    """What LoRA is put on.
+
+    `modules` and `parameters` by full name. `hits`: {entry of target_modules: the modules it matches}, before
+    exclusions. `parameter_hits` and `saved_hits`: the same of target_parameters and modules_to_save. `refused`: the
+    error that PEFT raises, None where it trains. `passed_over`: layers that the list names and that PEFT's rewriting
+    for experts leaves out. `ranks`: of each module.
+    """
+
+    modules: frozenset[str]
+    parameters: frozenset[str]
+    hits: Mapping[str, tuple[str, ...]]
+    parameter_hits: Mapping[str, tuple[str, ...]]
+    saved_hits: Mapping[str, tuple[str, ...]]
+    refused: str | None = None
+    passed_over: tuple[str, ...] = ()
+    ranks: Mapping[str, int] = field(default_factory=dict)
+
+
+@fact
+def lora_targets(lora: Lora, base_modules: BaseModules) -> LoraTargets:
+    """What PEFT would wrap on this base."""
+    if lora.targets is None and not lora.parameters:
+        raise Missing("target_modules is null, so PEFT chooses by a table of its own", remedy="name the target modules")
+    try:
+        return _Matcher(lora, base_modules).result()
+    except BadPattern as bad:
+        raise Malformed(lora.file, f"a pattern of it {bad}") from bad
+
+
+def ends_with(names: Iterable[str], entry: str) -> tuple[str, ...]:
+    """The names that an entry of a list means: equal to it, or ending in a dot and it."""
+    return tuple(name for name in names if name == entry or name.endswith(f".{entry}"))
+
+
+class _Matcher:
+    def __init__(self, lora: Lora, base: BaseModules) -> None:
+        self.lora, self.base = lora, base
+        self.names = list(base.names())
+
+    def result(self) -> LoraTargets:
+        lora, base = self.lora, self.base
+        excluded = self._excluded()
+        entries, parameters, refused = self._converted(excluded)
+        matched = self._all_linear() if entries is None else self._matched(entries)
+        modules = matched - excluded
+        found = {entry: ends_with(base.parameters, entry) for entry in parameters}
+        wrapped = frozenset(name for names in found.values() for name in names)
+        hits = self._hits()
+        rewritten = {e for e in lora.listed if base.conversions.get(e.rpartition(".")[2])}
+        named = {name for entry in rewritten for name in hits[entry] if self._is_trainable(name)}
+        return LoraTargets(
+            frozenset(n for n in modules if self._is_trainable(n)),
+            wrapped,
+            hits,
+            {entry: ends_with(base.parameters, entry) for entry in lora.parameters},
+            {e: tuple(n for n in self.names if n.endswith(e)) for e in lora.saved},
+            refused or self._refused(modules, wrapped),
+            tuple(sorted(named - modules - excluded - {p.rpartition(".")[0] for p in wrapped})),
+            self._ranks({*modules, *(p.rpartition(".weight")[0] or p for p in wrapped)}),
+        )
+
+    def _is_trainable(self, name: str) -> bool:
+        return name in self.base.layers and self.base.layers[name].kind in SUPPORTED
+
+    def _hits(self) -> dict[str, tuple[str, ...]]:
+        # A name written with dots may hold prefixes that only the model in memory has.
+        variants = {name: name for name in self.names}
+        if isinstance(self.lora.targets, str) or any("." in entry for entry in self.lora.listed):
+            variants |= {prefix + name: name for name in self.names for prefix in PREFIXES}
+            variants |= {name.removeprefix(p): name for name in self.names for p in PREFIXES if name.startswith(p)}
+        if isinstance(self.lora.targets, str):
+            if self.lora.all_linear:
+                return {self.lora.targets: tuple(self._all_linear())}
+            [names] = full_matches([self.lora.targets], variants)
+            return {self.lora.targets: tuple(dict.fromkeys(variants[n] for n in names))}
+        found = {entry: ends_with(variants, entry) for entry in self.lora.listed}
+        return {entry: tuple(dict.fromkeys(variants[n] for n in names)) for entry, names in found.items()}
+
+    def _all_linear(self) -> frozenset[str]:
+        layers = self.base.layers
+        return frozenset(n for n, module in layers.items() if module.kind == "linear" and n != self.base.head)
+
+    def _matched(self, entries: Collection[str] | str) -> frozenset[str]:
+        if isinstance(entries, str):
+            return frozenset(full_matches([entries], self.names)[0])
+        if not entries:
+            return frozenset()
+        exact = set(entries) & set(self.names)
+        suffixes = tuple(f".{entry}" for entry in entries)
+        return frozenset(exact | self._in_layers([n for n in self.names if n.endswith(suffixes) and n not in exact]))
+
+    def _in_layers(self, names: list[str]) -> set[str]:
+        """Those of the names that lie in one of `layers_to_transform`."""
+        if not self.lora.layers:
+            return set(names)
+        kept = set()
+        if not all(map(TAME.fullmatch, self.lora.layers_pattern)):
+            raise Missing("layers_pattern holds regular expressions, expected the name of the list of layers")
+        patterns = [rf"(?:^|.*?\.){p}\.(\d+)\." for p in self.lora.layers_pattern] or [r".*?\.[^.]*\.(\d+)\."]
+        for name in names:
+            # The first number counts: that of the layer, not of an expert in it.
+            match = next((m for m in (re.match(p, name) for p in patterns) if m), None)
+            if match and int(match[1]) in self.lora.layers:
+                kept.add(name)
+        return kept
+
+    def _excluded(self) -> frozenset[str]:
+        lora = self.lora
+        if isinstance(lora.excluded, str):
+            found = set(full_matches([lora.excluded], self.names)[0])
+        else:
+            found = {name for entry in lora.excluded for name in ends_with(self.names, entry)}
+        # PEFT takes the entries of modules_to_save for regular expressions here, and for endings elsewhere.
+        return frozenset(found.union(*full_matches(lora.saved, self.names, r"(|.*\.){}(|\..*)")))
+
+    def _converted(self, excluded: Collection[str]) -> tuple[Collection[str] | str | None, frozenset[str], str | None]:
+        """(targets, parameters, error) as PEFT rewrites them for experts that transformers 5 stacks."""
+        lora, conversions = self.lora, self.base.conversions
+        targets = None if lora.all_linear else lora.targets or ()
+        given = frozenset(lora.parameters)
+        if not conversions:
+            return targets, given, None
+        if lora.all_linear:
+            resolved = {n.rpartition(".")[2] for n in self._all_linear()} | conversions.keys()
+        elif isinstance(lora.targets, str):
+            resolved = self._resolved(lora.targets, excluded)
+            if not resolved:
+                return targets, given, None
+        else:
+            resolved = set(lora.listed)
+        old = {entry: name for entry in resolved if (name := _last_of(entry, conversions))}
+        parameters = given | {conversions[name] for name in old.values()}
+        return resolved - old.keys(), parameters, _half_fused(set(old.values()), conversions)
+
+    def _resolved(self, pattern: str, excluded: Collection[str]) -> set[str]:
+        """The last names of what a regular expression matches, the experts that were there before among them."""
+        names = [*self.names, *self.base.parameters]
+        probes = {
+            f"{parameter.rpartition('.')[0]}.{old}": old
+            for old, new in self.base.conversions.items()
+            for parameter in self.base.parameters
+            if parameter.rpartition(".")[2] == new
+        }
+        found = full_matches([pattern], [*names, *probes])[0]
+        return {n.rpartition(".")[2] for n in found if n not in excluded}
+
+    def _refused(self, modules: Collection[str], parameters: Collection[str]) -> str | None:
+        if not modules and not parameters:
+            return "no module or parameter of the base matches"
+        wrong = sorted(n for n in modules if not self._is_trainable(n))
+        return f"{wrong[0]!r} is no layer that LoRA can be put on" if wrong else None
+
+    def _ranks(self, names: Collection[str]) -> dict[str, int]:
+        """The rank of each module: the first pattern that fits decides."""
+        ranks: dict[str, int] = {}
+        keys = list(self.lora.rank_pattern)
+        for key, found in zip(keys, full_matches(keys, names, r"(.*\.)?({})"), strict=True):
+            ranks |= {name: self.lora.rank_pattern[key] for name in found if name not in ranks}
+        return {name: ranks.get(name, self.lora.rank) for name in names}
+
+
+def _last_of(entry: str, conversions: Mapping[str, str]) -> str | None:
+    return next((old for old in conversions if entry == old or entry.endswith(f".{old}")), None)
+
+
+def _half_fused(old: Collection[str], conversions: Mapping[str, str]) -> str | None:
+    pair = sorted(name for name, new in conversions.items() if new == "gate_up_proj")
+    missing = [name for name in pair if name not in old]
+    if len(missing) != 1:
+        return None
+    present = next(name for name in pair if name in old)
+    return f"{present} is targeted without {missing[0]}, and the experts hold the two in one parameter, gate_up_proj"
