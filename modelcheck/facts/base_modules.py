@@ -24,6 +24,7 @@ STACKED = {
     "gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "w1": "gate_up_proj", "w3": "gate_up_proj",
     "down_proj": "down_proj", "w2": "down_proj",
 }  # fmt: skip
+RENAMED = re.compile(r"\.block_sparse_moe\.(?=experts\.\d|gate\.)")
 HEADS = ("lm_head", "embed_out", "output_layer")
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 # Read in peft 0.21 (utils/transformers_weight_conversion.py) and transformers 5.23 (conversion_mapping.py): for these
@@ -83,13 +84,16 @@ class BaseModules:
 @fact
 def base_modules(tensors: Tensors, config: Config, target: Targets) -> BaseModules:
     """The modules of the base model as transformers loads it (5 or later, unless the target is an older one)."""
-    shapes = {name: (t.shape, t.dtype) for name, t in tensors.items()} | dict.fromkeys(tensors.absent, (None, ""))
+    stored = {name: (t.shape, t.dtype) for name, t in tensors.items()} | dict.fromkeys(tensors.absent, (None, ""))
+    # Mixtral's name of old, which transformers 5 changes as it loads.
+    shapes = {RENAMED.sub(".mlp.", name): value for name, value in stored.items()}
     layers, parameters = _layers(shapes)
     remote, old = "auto_map" in config.root, _is_old(target)
     on_disk = frozenset(n for n in layers if EXPERT.fullmatch(n)) if not (remote or old) else frozenset()
     parameters |= _stack(layers, on_disk)
     layers = {name: module for name, module in layers.items() if name not in on_disk}
     stacked = frozenset(n for n in parameters if _is_stacked(n, parameters[n]))
+    _set_routers(layers, stacked)
     _add_tied_head(layers)
     parameters |= {f"{name}.weight": module.shape for name, module in layers.items()}
     return BaseModules(
@@ -143,15 +147,20 @@ def _module(name: str, parts: Mapping[str, tuple[tuple[int, ...] | None, str]]) 
 
 
 def _stack(layers: dict[str, Module], on_disk: frozenset[str]) -> dict[str, tuple[int, ...] | None]:
-    """The parameters that experts stored one by one become, and their router, which is no linear layer any more."""
+    """The parameters that experts stored one by one become."""
     members: dict[str, list[Module]] = defaultdict(list)
     for name in on_disk:
         match = EXPERT.fullmatch(name)
         if match and (new := STACKED.get(match["name"])):
-            members[f"{match['at'].replace('.block_sparse_moe.', '.mlp.')}.{new}"].append(layers[name])
-    for router in {f"{name.rpartition('.experts.')[0]}.gate" for name in on_disk} & layers.keys():
-        layers[router] = Module(router, "other", layers[router].shape, layers[router].dtype)
+            members[f"{match['at']}.{new}"].append(layers[name])
     return {name: _stacked_shape(name, experts) for name, experts in members.items()}
+
+
+def _set_routers(layers: dict[str, Module], stacked: frozenset[str]) -> None:
+    """Beside stacked experts the router is a module of its own kind, which LoRA cannot be put on."""
+    around = {name.rpartition(".experts.")[0] for name in stacked}
+    for router in {f"{place}.{name}" for place in around for name in ("gate", "router")} & layers.keys():
+        layers[router] = Module(router, "other", layers[router].shape, layers[router].dtype)
 
 
 def _stacked_shape(name: str, experts: list[Module]) -> tuple[int, ...] | None:

@@ -63,6 +63,7 @@ class _Matcher:
     def __init__(self, lora: Lora, base: BaseModules) -> None:
         self.lora, self.base = lora, base
         self.names = list(base.names())
+        self.patterns = dict(lora.rank_pattern)
 
     def result(self) -> LoraTargets:
         lora, base = self.lora, self.base
@@ -83,7 +84,7 @@ class _Matcher:
             {e: tuple(n for n in self.names if n.endswith(e)) for e in lora.saved},
             refused or self._refused(modules, wrapped),
             tuple(sorted(named - modules - excluded - {p.rpartition(".")[0] for p in wrapped})),
-            self._ranks({*modules, *(p.rpartition(".weight")[0] or p for p in wrapped)}),
+            self._ranks(modules | wrapped),
         )
 
     def _is_trainable(self, name: str) -> bool:
@@ -157,6 +158,8 @@ class _Matcher:
             resolved = set(lora.listed)
         old = {entry: name for entry in resolved if (name := _last_of(entry, conversions))}
         parameters = given | {conversions[name] for name in old.values()}
+        if _pair(conversions) <= {*old.values()}:  # one tensor for two: PEFT doubles the rank
+            self.patterns |= {r".*\.gate_up_proj": 2 * lora.rank}
         return resolved - old.keys(), parameters, _half_fused(set(old.values()), conversions)
 
     def _resolved(self, pattern: str, excluded: Collection[str]) -> set[str]:
@@ -180,9 +183,9 @@ class _Matcher:
     def _ranks(self, names: Collection[str]) -> dict[str, int]:
         """The rank of each module: the first pattern that fits decides."""
         ranks: dict[str, int] = {}
-        keys = list(self.lora.rank_pattern)
+        keys = list(self.patterns)
         for key, found in zip(keys, full_matches(keys, names, r"(.*\.)?({})"), strict=True):
-            ranks |= {name: self.lora.rank_pattern[key] for name in found if name not in ranks}
+            ranks |= {name: self.patterns[key] for name in found if name not in ranks}
         return {name: ranks.get(name, self.lora.rank) for name in names}
 
 
@@ -191,9 +194,12 @@ def _last_of(entry: str, conversions: Mapping[str, str]) -> str | None:
 
 
 def _half_fused(old: Collection[str], conversions: Mapping[str, str]) -> str | None:
-    pair = sorted(name for name, new in conversions.items() if new == "gate_up_proj")
-    missing = [name for name in pair if name not in old]
+    pair = _pair(conversions)
+    missing, present = pair.difference(old), pair.intersection(old)
     if len(missing) != 1:
         return None
-    present = next(name for name in pair if name in old)
-    return f"{present} is targeted without {missing[0]}, and the experts hold the two in one parameter, gate_up_proj"
+    return f"{min(present)} is targeted without {min(missing)}, and the experts hold the two in one parameter, gate_up_proj"
+
+
+def _pair(conversions: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(name for name, new in conversions.items() if new == "gate_up_proj")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -30,8 +29,8 @@ BASE, WEIGHTS = "base", "adapter weights"
 def set_up(own: Source, folder: Path | None, base: str | None, lora: str | None) -> Source:
     """The source of a run's target together with its base model and a planned adapter.
 
-    A target that is a model (or has a planned adapter laid over it) is the base itself. An adapter's base is `base`, else
-    what its `base_model_name_or_path` names, if that is a folder here. Raises UsageError for what cannot be read.
+    A target that is a model (or has a planned adapter laid over it) is the base itself. An adapter's base is `base`,
+    else what its `base_model_name_or_path` names, if that is a folder here. Raises UsageError for what cannot be read.
     """
     planned = {ADAPTER_CONFIG: (lora, _content(lora, "--lora"))} if lora else {}
     sizes = own.sizes()
@@ -61,7 +60,7 @@ def template_file(path: str) -> Mapping[str, Template]:
 
 
 class SetUp:
-    """A source over an adapter's folder and its base: model files come from the base, the tokenizer from whoever has one."""
+    """An adapter's folder and its base: model files come from the base, the tokenizer from whoever has one."""
 
     def __init__(self, own: Source, base: LocalFolder | None, planned: Mapping[str, tuple[str, bytes]]) -> None:
         self._own, self._base, self._planned = own, base, planned
@@ -132,9 +131,10 @@ def _named(own: Source, folder: Path | None, planned: Mapping[str, tuple[str, by
 
 def _content(path: str, option: str) -> bytes:
     try:
-        if os.stat(path).st_size > TEXT_LIMIT:
+        if not Path(path).is_file() and Path(path).exists():
+            raise UsageError(f"{option} {path}: is not a file")
+        if Path(path).stat().st_size > TEXT_LIMIT:
             raise UsageError(f"{option} {path}: is larger than {TEXT_LIMIT / 1e6:.0f} MB")
-        with open(path, "rb") as file:
-            return file.read(TEXT_LIMIT)
+        return Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"{option} {path}: {error.strerror or error}") from None
