@@ -53,7 +53,8 @@ def model(family: str) -> Any:
     name, options = CONFIGS[family]
     torch.manual_seed(0)
     size = {"vocab_size": 96} if family == "gpt2" else SMALL
-    return transformers.AutoModelForCausalLM.from_config(getattr(transformers, name)(**size | options))
+    config = getattr(transformers, name)(**size | options)
+    return transformers.AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
 
 
 def save(family: str, folder: Path) -> Path:
@@ -71,8 +72,8 @@ def train(family: str, lora: Mapping[str, Any], folder: Path | None = None) -> T
         except ValueError as error:
             return Trained(error=str(error))
         if folder:
-            wrapped.save_pretrained(folder, save_embedding_layers=False)
-    found: dict[str, set[str]] = {"modules": set(), "parameters": set(), "saved": set()}
+            wrapped.save_pretrained(str(folder), save_embedding_layers=False)
+    found: dict[str, Any] = {"modules": set(), "parameters": set(), "saved": set()}
     ranks = {}
     for name, module in wrapped.get_base_model().named_modules(remove_duplicate=False):
         plain = name.replace(".base_layer", "")
@@ -84,4 +85,5 @@ def train(family: str, lora: Mapping[str, Any], folder: Path | None = None) -> T
             ranks[plain] = module.r["default"]
         elif isinstance(module, ModulesToSaveWrapper):
             found["saved"].add(plain)
-    return Trained(*(frozenset(names) for names in found.values()), ranks)
+    modules, parameters, saved = map(frozenset, found.values())
+    return Trained(modules, parameters, saved, ranks)

@@ -59,7 +59,8 @@ class BaseModules:
     `layers`: those with a weight of their own. `containers`: the modules around them. `parameters`: every parameter by
     its full name, with its shape; those of `stacked` are experts in one tensor. `on_disk`: layers that are stored one
     by one and stacked as they are loaded. `conversions`: {target of old: parameter} as PEFT rewrites a LoRA config.
-    `nested`: a model around a language model, so that names in memory may differ from those in the files.
+    `nested`: a model around a language model, so that names in memory may differ from those in the files. A head that
+    is not `head_stored` is tied to the embedding.
     """
 
     layers: Mapping[str, Module]
@@ -69,6 +70,7 @@ class BaseModules:
     on_disk: frozenset[str]
     conversions: Mapping[str, str]
     nested: bool = False
+    head_stored: bool = True
 
     @property
     def head(self) -> str | None:
@@ -94,7 +96,7 @@ def base_modules(tensors: Tensors, config: Config, target: Targets) -> BaseModul
     layers = {name: module for name, module in layers.items() if name not in on_disk}
     stacked = frozenset(n for n in parameters if _is_stacked(n, parameters[n]))
     _set_routers(layers, stacked)
-    _add_tied_head(layers)
+    head_stored = not _add_tied_head(layers)
     parameters |= {f"{name}.weight": module.shape for name, module in layers.items()}
     return BaseModules(
         layers,
@@ -104,6 +106,7 @@ def base_modules(tensors: Tensors, config: Config, target: Targets) -> BaseModul
         on_disk,
         {} if remote or old else _conversions(config),
         nested=config.text is not config.root,
+        head_stored=head_stored,
     )
 
 
@@ -174,12 +177,14 @@ def _is_stacked(name: str, shape: tuple[int, ...] | None) -> bool:
     return inside and (shape is None or len(shape) >= 3)
 
 
-def _add_tied_head(layers: dict[str, Module]) -> None:
-    """A tied head is not stored, but it is a module of the model and PEFT finds it by its name."""
+def _add_tied_head(layers: dict[str, Module]) -> bool:
+    """Add the head that is not stored because it is tied: it is a module of the model, and PEFT finds it by its name."""
     inputs = [n for n, m in layers.items() if m.kind == "embedding" and f"{n}.weight".endswith(INPUT)]
-    if inputs and not any(n.rpartition(".")[2] in (*HEADS, "score", "classifier") for n in layers):
-        embedding = layers[min(inputs, key=lambda n: (n.count("."), n))]
-        layers["lm_head"] = Module("lm_head", "linear", embedding.shape, embedding.dtype)
+    if not inputs or any(n.rpartition(".")[2] in (*HEADS, "score", "classifier") for n in layers):
+        return False
+    embedding = layers[min(inputs, key=lambda n: (n.count("."), n))]
+    layers["lm_head"] = Module("lm_head", "linear", embedding.shape, embedding.dtype)
+    return True
 
 
 def _containers(names: list[str]) -> frozenset[str]:

@@ -19,6 +19,7 @@ from .patterns import TAME, BadPattern, full_matches
 SUPPORTED = frozenset({"linear", "embedding", "convolution"})
 # Names that exist only inside PEFT: listed out of habit, they can match nothing and harm nothing.
 INTERNAL = re.compile(r"(.*\.)?(lora_\w+|modules_to_save|base_layer|original_module|token_adapter)(\..*)?")
+HALF = "is targeted without"
 # What models in memory put before the names that a file has, or leave out.
 PREFIXES = ("model.", "transformer.", "language_model.", "model.language_model.", "text_model.")
 
@@ -30,7 +31,7 @@ class LoraTargets:
     `modules` and `parameters` by full name. `hits`: {entry of target_modules: the modules it matches}, before
     exclusions. `parameter_hits` and `saved_hits`: the same of target_parameters and modules_to_save. `refused`: the
     error that PEFT raises, None where it trains. `passed_over`: layers that the list names and that PEFT's rewriting
-    for experts leaves out. `ranks`: of each module.
+    for experts leaves out. `idle_ranks`: keys of rank_pattern that fit none of them. `ranks`: of each module.
     """
 
     modules: frozenset[str]
@@ -40,6 +41,7 @@ class LoraTargets:
     saved_hits: Mapping[str, tuple[str, ...]]
     refused: str | None = None
     passed_over: tuple[str, ...] = ()
+    idle_ranks: tuple[str, ...] = ()
     ranks: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -74,6 +76,7 @@ class _Matcher:
         found = {entry: ends_with(base.parameters, entry) for entry in parameters}
         wrapped = frozenset(name for names in found.values() for name in names)
         hits = self._hits()
+        unsure = any(set(names) - set(ends_with(self.names, entry)) for entry, names in hits.items())
         rewritten = {e for e in lora.listed if base.conversions.get(e.rpartition(".")[2])}
         named = {name for entry in rewritten for name in hits[entry] if self._is_trainable(name)}
         return LoraTargets(
@@ -82,9 +85,9 @@ class _Matcher:
             hits,
             {entry: ends_with(base.parameters, entry) for entry in lora.parameters},
             {e: tuple(n for n in self.names if n.endswith(e)) for e in lora.saved},
-            refused or self._refused(modules, wrapped),
+            refused or (None if unsure and not modules else self._refused(modules, wrapped)),
             tuple(sorted(named - modules - excluded - {p.rpartition(".")[0] for p in wrapped})),
-            self._ranks(modules | wrapped),
+            *self._ranks(modules | wrapped),
         )
 
     def _is_trainable(self, name: str) -> bool:
@@ -180,13 +183,14 @@ class _Matcher:
         wrong = sorted(n for n in modules if not self._is_trainable(n))
         return f"{wrong[0]!r} is no layer that LoRA can be put on" if wrong else None
 
-    def _ranks(self, names: Collection[str]) -> dict[str, int]:
-        """The rank of each module: the first pattern that fits decides."""
+    def _ranks(self, names: Collection[str]) -> tuple[tuple[str, ...], dict[str, int]]:
+        """The patterns that fit nothing, and the rank of each module: the first pattern that fits decides."""
         ranks: dict[str, int] = {}
-        keys = list(self.patterns)
+        keys, idle = list(self.patterns), []
         for key, found in zip(keys, full_matches(keys, names, r"(.*\.)?({})"), strict=True):
             ranks |= {name: self.patterns[key] for name in found if name not in ranks}
-        return {name: ranks.get(name, self.lora.rank) for name in names}
+            idle += [] if found else [key]
+        return tuple(idle), {name: ranks.get(name, self.lora.rank) for name in names}
 
 
 def _last_of(entry: str, conversions: Mapping[str, str]) -> str | None:
@@ -198,7 +202,7 @@ def _half_fused(old: Collection[str], conversions: Mapping[str, str]) -> str | N
     missing, present = pair.difference(old), pair.intersection(old)
     if len(missing) != 1:
         return None
-    return f"{min(present)} is targeted without {min(missing)}, and the experts hold the two in one parameter, gate_up_proj"
+    return f"{min(present)} {HALF} {min(missing)}, and the experts hold the two in one parameter, gate_up_proj"
 
 
 def _pair(conversions: Mapping[str, str]) -> frozenset[str]:
