@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modelcheck.check import check
-from modelcheck.errors import did_you_mean
 from modelcheck.facts.adapter_config import Lora
-from modelcheck.facts.base_modules import BaseModules
+from modelcheck.facts.base_modules import BaseModules, linear_names
 from modelcheck.facts.files import some
 from modelcheck.facts.lora_targets import INTERNAL, LoraTargets
 from modelcheck.finding import Confidence, Finding, Severity
@@ -51,13 +50,10 @@ def lora_modules_to_save_misses(lora: Lora, lora_targets: LoraTargets, base_modu
         yield Finding(f"{message} names of the base's modules; harmless", lora.file, "/modules_to_save", Severity.INFO)
     for entry in missed:
         if entry not in internal:
-            near = did_you_mean(entry, {name.rpartition(".")[2] for name in base_modules.layers})
-            message = (
-                f"modules_to_save lists {entry!r}, which no module of the base is called{near}, expected a name that"
-            )
+            message = f"modules_to_save lists {entry!r}, which no module of the base is called, expected a name that"
             unsure = base_modules.nested and "." in entry
             yield Finding(
-                f"{message} it has: PEFT says nothing and the module stays frozen",
+                f"{message} it has ({linear_names(base_modules, 'embedding')}, ...): PEFT says nothing and the module stays frozen",
                 lora.file,
                 f"/modules_to_save/{lora.saved.index(entry)}",
                 confidence=Confidence.LOW if unsure else Confidence.HIGH,

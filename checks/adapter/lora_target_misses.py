@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterator
 
 from modelcheck.check import check
-from modelcheck.errors import did_you_mean
 from modelcheck.facts.adapter_config import Lora
-from modelcheck.facts.base_modules import EXPERT, BaseModules
+from modelcheck.facts.base_modules import EXPERT, STACKED, BaseModules, linear_names
 from modelcheck.facts.files import some
 from modelcheck.facts.fused import stored_otherwise
 from modelcheck.facts.lora_targets import HALF, INTERNAL, LoraTargets
 from modelcheck.finding import Confidence, Finding, Severity
 
 AT = "/target_modules"
+EXPERTS = {*STACKED, *STACKED.values()}
 LAYER = re.compile(r"\.(\d+)\.")
 
 
@@ -52,6 +52,8 @@ def lora_target_misses(lora: Lora, lora_targets: LoraTargets, base_modules: Base
         message = f"target_modules is {_shown(lora)}: {refused}, expected modules of the base: PEFT raises an error"
         yield Finding(message, lora.file, AT, confidence=_confidence(lora, base_modules))
     experts = {match["name"] for name in base_modules.on_disk if (match := EXPERT.fullmatch(name))}
+    if base_modules.stacked:  # the rule lora-moe-experts-missed
+        experts |= EXPERTS
     missed = [e for e in lora.listed if not lora_targets.hits[e] and e not in elsewhere and e not in experts]
     internal = [entry for entry in missed if INTERNAL.fullmatch(entry)]
     if internal:
@@ -59,10 +61,10 @@ def lora_target_misses(lora: Lora, lora_targets: LoraTargets, base_modules: Base
         yield Finding(f"{message} only names of the base's modules; harmless", lora.file, AT, Severity.INFO)
     missed = [entry for entry in missed if entry not in internal]
     if missed and not refused:
-        near = did_you_mean(missed[0], {name.rpartition(".")[2] for name in base_modules.layers})
         message = (
-            f"target_modules lists {some(missed)}, which match{'es' * (len(missed) == 1)} no module of the base{near}, "
-            "expected names that it has: they are dropped without a word and what they meant is not trained"
+            f"target_modules lists {some(missed)}, which match{'es' * (len(missed) == 1)} no module of the base, "
+            f"expected names that it has ({linear_names(base_modules)}): they are dropped without a word, and what they "
+            "meant is not trained"
         )
         yield Finding(message, lora.file, AT, Severity.WARNING, _confidence(lora, base_modules))
     if not refused:
@@ -78,9 +80,9 @@ def _other_misses(lora: Lora, targets: LoraTargets, base: BaseModules) -> Iterat
         )
     if targets.passed_over:
         message = (
-            f"{some(targets.passed_over)} are named by target_modules, but PEFT turns names that experts have into "
-            "parameters of the experts, expected a regular expression or target_parameters for these layers too: they "
-            "are not trained"
+            f"target_modules means {some(targets.passed_over)} too, but PEFT turns names that experts have into "
+            f"parameters of the experts, expected target_parameters for these layers, such as "
+            f"'{targets.passed_over[0]}.weight': they are not trained"
         )
         yield Finding(message, lora.file, AT, Severity.WARNING)
     if targets.idle_ranks and isinstance(lora.targets, tuple):

@@ -83,6 +83,12 @@ class BaseModules:
         yield from self.containers
 
 
+def linear_names(base: BaseModules, kind: str = "linear") -> str:
+    """The last parts of the names of the base's layers of a kind, and of its head, for messages."""
+    names = [n.rpartition(".")[2] for n, module in base.layers.items() if module.kind == kind or n == base.head]
+    return ", ".join(list(dict.fromkeys(names))[:10])
+
+
 @fact
 def base_modules(tensors: Tensors, config: Config, target: Targets) -> BaseModules:
     """The modules of the base model as transformers loads it (5 or later, unless the target is an older one)."""

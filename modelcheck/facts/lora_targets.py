@@ -76,16 +76,19 @@ class _Matcher:
         found = {entry: ends_with(base.parameters, entry) for entry in parameters}
         wrapped = frozenset(name for names in found.values() for name in names)
         hits = self._hits()
-        unsure = any(set(names) - set(ends_with(self.names, entry)) for entry, names in hits.items())
-        rewritten = {e for e in lora.listed if base.conversions.get(e.rpartition(".")[2])}
-        named = {name for entry in rewritten for name in hits[entry] if self._is_trainable(name)}
+        # What matches only under names that the model in memory may have decides nothing.
+        plainly = matched or any(ends_with(self.names, entry) for entry in lora.listed)
+        unsure = any(hits.values()) and not plainly and not parameters
+        named = {name for names in hits.values() for name in names if self._is_trainable(name)}
+        if not base.conversions:
+            named = set()
         return LoraTargets(
             frozenset(n for n in modules if self._is_trainable(n)),
             wrapped,
             hits,
             {entry: ends_with(base.parameters, entry) for entry in lora.parameters},
             {e: tuple(n for n in self.names if n.endswith(e)) for e in lora.saved},
-            refused or (None if unsure and not modules else self._refused(modules, wrapped)),
+            refused or (None if unsure else self._refused(modules, wrapped)),
             tuple(sorted(named - modules - excluded - {p.rpartition(".")[0] for p in wrapped})),
             *self._ranks(modules | wrapped),
         )
