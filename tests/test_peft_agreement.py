@@ -135,6 +135,7 @@ def test_what_peft_saves_fits_its_base(family: str, lora: dict[str, Any], bases:
     assert report.skipped == []
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_patterns_that_peft_sorts_when_it_saves(bases: Any, tmp_path: Path) -> None:
     # The first pattern that fits decides, and the order is lost in the file: PEFT cannot load what it has saved.
     train("llama", TWO_PATTERNS | {"init_lora_weights": False}, tmp_path)

@@ -53,7 +53,8 @@ def lora_modules_to_save_misses(lora: Lora, lora_targets: LoraTargets, base_modu
             message = f"modules_to_save lists {entry!r}, which no module of the base is called, expected a name that"
             unsure = base_modules.nested and "." in entry
             yield Finding(
-                f"{message} it has ({linear_names(base_modules, 'embedding')}, ...): PEFT says nothing and the module stays frozen",
+                f"{message} it has ({linear_names(base_modules, 'embedding')}, ...): PEFT says nothing and the module "
+                "stays frozen",
                 lora.file,
                 f"/modules_to_save/{lora.saved.index(entry)}",
                 confidence=Confidence.LOW if unsure else Confidence.HIGH,

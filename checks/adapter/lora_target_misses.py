@@ -63,8 +63,8 @@ def lora_target_misses(lora: Lora, lora_targets: LoraTargets, base_modules: Base
     if missed and not refused:
         message = (
             f"target_modules lists {some(missed)}, which match{'es' * (len(missed) == 1)} no module of the base, "
-            f"expected names that it has ({linear_names(base_modules)}): they are dropped without a word, and what they "
-            "meant is not trained"
+            f"expected names that it has ({linear_names(base_modules)}): they are dropped without a word, and what "
+            "they meant is not trained"
         )
         yield Finding(message, lora.file, AT, Severity.WARNING, _confidence(lora, base_modules))
     if not refused:

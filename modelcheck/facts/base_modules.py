@@ -184,7 +184,7 @@ def _is_stacked(name: str, shape: tuple[int, ...] | None) -> bool:
 
 
 def _add_tied_head(layers: dict[str, Module]) -> bool:
-    """Add the head that is not stored because it is tied: it is a module of the model, and PEFT finds it by its name."""
+    """Add the head that is not stored because it is tied: PEFT finds it all the same. Returns whether there is one."""
     inputs = [n for n, m in layers.items() if m.kind == "embedding" and f"{n}.weight".endswith(INPUT)]
     if not inputs or any(n.rpartition(".")[2] in (*HEADS, "score", "classifier") for n in layers):
         return False

@@ -69,7 +69,8 @@ class SetUp:
         theirs = {name: size for name, size in base.sizes().items() if _is_taken(name, mine)} if base else {}
         self._from_base = frozenset(theirs)
         self._sizes = mine | theirs | {name: len(content) for name, (_, content) in planned.items()}
-        expected = dict.fromkeys(MODEL, BASE) if not is_model(self._sizes) and own.kind == "folder" else {}
+        has_base = base is not None or is_model(mine) or (planned and "config.json" in mine) or own.kind != "folder"
+        expected = {} if has_base else dict.fromkeys(MODEL, BASE)
         if not planned and ADAPTER_CONFIG in mine and ADAPTER_PICKLE not in mine:
             expected[ADAPTER_TENSORS] = WEIGHTS
         absent = expected | dict(own.absent)
