@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from transformers import LlamaForCausalLM
 
 import modelcheck
@@ -27,7 +27,7 @@ BASE = {
     "config.json": '{"eos_token_id": 4}',
     "generation_config.json": '{"eos_token_id": [4]}',
 }
-FUSED = {"target_modules": ["qkv_proj", "o_proj"]}
+FUSED: dict[str, Any] = {"target_modules": ["qkv_proj", "o_proj"]}
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +151,7 @@ def test_a_copy_of_the_config_beside_an_adapter_makes_no_model(base: Path, tmp_p
     assert found("lora-fused-qkv", folder, base=base)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_live_objects(base: Path, tmp_path: Path) -> None:
     model = LlamaForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
     plan: Any = LoraConfig(**FUSED)
@@ -158,6 +159,10 @@ def test_live_objects(base: Path, tmp_path: Path) -> None:
     assert lora_fused_qkv(model=model, peft_config=plan)
     assert lora_fused_qkv(model=model, peft_config=LoraConfig(target_modules=["q_proj"])) == []
     assert found("lora-fused-qkv", peft_config=plan, base=base)
+    healthy = LoraConfig(target_modules=["q_proj", "v_proj"], modules_to_save=["embed_tokens"])
+    for candidate in (model, get_peft_model(model, healthy)):
+        [report] = modelcheck.lint(model=candidate, peft_config=healthy, select=["adapter"])
+        assert (report.findings, report.skipped, report.internal) == ([], [], [])
     with pytest.raises(TypeError, match="pass model="):
         lora_fused_qkv(peft_config=plan)
 

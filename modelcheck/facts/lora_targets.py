@@ -20,8 +20,10 @@ SUPPORTED = frozenset({"linear", "embedding", "convolution"})
 # Names that exist only inside PEFT: listed out of habit, they can match nothing and harm nothing.
 INTERNAL = re.compile(r"(.*\.)?(lora_\w+|modules_to_save|base_layer|original_module|token_adapter)(\..*)?")
 HALF = "is targeted without"
-# What models in memory put before the names that a file has, or leave out.
-PREFIXES = ("model.", "transformer.", "language_model.", "model.language_model.", "text_model.")
+# What models in memory put before names that a file may have without it.
+PLAIN = ("model.", "transformer.")
+NESTED = ("model.", "language_model.model.", "model.language_model.", "model.language_model.model.", "language_model.")
+WRAPPER = re.compile(r"((model|language_model)\.)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +99,7 @@ class _Matcher:
         return name in self.base.layers and self.base.layers[name].kind in SUPPORTED
 
     def _hits(self) -> dict[str, tuple[str, ...]]:
-        # A name written with dots may hold prefixes that only the model in memory has.
-        variants = {name: name for name in self.names}
-        if isinstance(self.lora.targets, str) or any("." in entry for entry in self.lora.listed):
-            variants |= {prefix + name: name for name in self.names for prefix in PREFIXES}
-            variants |= {name.removeprefix(p): name for name in self.names for p in PREFIXES if name.startswith(p)}
+        variants = self._variants()
         if isinstance(self.lora.targets, str):
             if self.lora.all_linear:
                 return {self.lora.targets: tuple(self._all_linear())}
@@ -109,6 +107,17 @@ class _Matcher:
             return {self.lora.targets: tuple(dict.fromkeys(variants[n] for n in names))}
         found = {entry: ends_with(variants, entry) for entry in self.lora.listed}
         return {entry: tuple(dict.fromkeys(variants[n] for n in names)) for entry, names in found.items()}
+
+    def _variants(self) -> dict[str, str]:
+        """{name as the model in memory may have it: name in the file}: it matters to expressions and names with dots."""
+        variants = {name: name for name in self.names}
+        if not isinstance(self.lora.targets, str) and not any("." in entry for entry in self.lora.listed):
+            return variants
+        if self.base.nested:
+            stems = {name: WRAPPER.sub("", name) for name in self.names}
+            return variants | {prefix + stem: name for name, stem in stems.items() for prefix in NESTED}
+        bare = [name for name in self.names if not name.startswith(PLAIN)]
+        return variants | {prefix + name: name for name in bare for prefix in PLAIN}
 
     def _all_linear(self) -> frozenset[str]:
         layers = self.base.layers

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 
-SECONDS = 5
+SECONDS = 3
 # No repetition but a leading `.*`: matched in a time that grows with the length of the name alone.
 TAME = re.compile(r"(\.\*)?(\\\.|[\w.-])*")
 

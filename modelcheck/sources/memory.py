@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
@@ -17,6 +18,8 @@ from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.tensor_file import TensorFile
 
 SAMPLE_ROWS = 100
+# Where PEFT keeps the layer that it wrapped.
+WRAPPED = re.compile(r"(\.base_layer|\.original_module)+\.")
 # Which object brings which file.
 BRINGS = {
     "tokenizer": ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -116,7 +119,7 @@ def _saved_names(state: Mapping[str, Any]) -> dict[str, Any]:
         if key[0] and key in seen:
             continue
         seen.add(key)
-        kept[name.replace(".base_layer.", ".")] = tensor
+        kept[WRAPPED.sub(".", name)] = tensor
     return kept
 
 
@@ -126,4 +129,4 @@ def _texts(dataset: Any) -> list[str]:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, default=str).encode()
+    return json.dumps(value, default=lambda item: sorted(item) if isinstance(item, set) else str(item)).encode()
