@@ -24,7 +24,16 @@ STACKED = {
     "gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "w1": "gate_up_proj", "w3": "gate_up_proj",
     "down_proj": "down_proj", "w2": "down_proj",
 }  # fmt: skip
-RENAMED = re.compile(r"\.block_sparse_moe\.(?=experts\.\d|gate\.)")
+# Names of old in mixtures of experts, which transformers 5 changes as it loads (conversion_mapping.py, 5.23).
+RENAMED = (
+    (re.compile(r"\.block_sparse_moe\.(?=experts\.\d|gate\.)"), ".mlp."),
+    (re.compile(r"\.block_sparse_moe\.input_linear\.weight$"), ".block_sparse_moe.experts.gate_up_proj"),
+    (re.compile(r"\.block_sparse_moe\.output_linear\.weight$"), ".block_sparse_moe.experts.down_proj"),
+    (re.compile(r"\.block_sparse_moe\.router\.layer\."), ".block_sparse_moe.router."),
+)
+EMBEDS = re.compile(r"(.*embeddings?|wpe)")
+# A router is a module of its own kind, but for these model types, where it is a linear layer.
+LINEAR_ROUTERS = frozenset({"llama4", "llama4_text"})
 HEADS = ("lm_head", "embed_out", "output_layer")
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 # Read in peft 0.21 (utils/transformers_weight_conversion.py) and transformers 5.23 (conversion_mapping.py): for these
@@ -93,15 +102,14 @@ def linear_names(base: BaseModules, kind: str = "linear") -> str:
 def base_modules(tensors: Tensors, config: Config, target: Targets) -> BaseModules:
     """The modules of the base model as transformers loads it (5 or later, unless the target is an older one)."""
     stored = {name: (t.shape, t.dtype) for name, t in tensors.items()} | dict.fromkeys(tensors.absent, (None, ""))
-    # Mixtral's name of old, which transformers 5 changes as it loads.
-    shapes = {RENAMED.sub(".mlp.", name): value for name, value in stored.items()}
-    layers, parameters = _layers(shapes)
     remote, old = "auto_map" in config.root, _is_old(target)
+    layers, parameters = _layers(stored if remote or old else {_renamed(n): value for n, value in stored.items()})
     on_disk = frozenset(n for n in layers if EXPERT.fullmatch(n)) if not (remote or old) else frozenset()
     parameters |= _stack(layers, on_disk)
     layers = {name: module for name, module in layers.items() if name not in on_disk}
     stacked = frozenset(n for n in parameters if _is_stacked(n, parameters[n]))
-    _set_routers(layers, stacked)
+    if config.root.get("model_type") not in LINEAR_ROUTERS:
+        _set_routers(layers, stacked)
     head_stored = not _add_tied_head(layers)
     parameters |= {f"{name}.weight": module.shape for name, module in layers.items()}
     return BaseModules(
@@ -147,12 +155,18 @@ def _module(name: str, parts: Mapping[str, tuple[tuple[int, ...] | None, str]]) 
     if name.rpartition(".")[2] == "experts":  # a parameter that happens to be called `weight`
         return Module(name, "other", None)
     shape, dtype = parts.get("weight", (None, ""))
-    embeds = f"{name}.weight".endswith(INPUT) or name.rpartition(".")[2] in ("wpe", "position_embeddings")
+    embeds = f"{name}.weight".endswith(INPUT) or EMBEDS.fullmatch(name.rpartition(".")[2])
     if shape is None or dtype not in FLOATS:  # in a shard that is not here, or packed: the shape is not the layer's
         kind = "embedding" if embeds else "other" if "norm" in name.rpartition(".")[2] else "linear"
         return Module(name, kind, None, dtype)
     kind = "embedding" if embeds else "linear" if len(shape) == 2 else "convolution" if len(shape) > 2 else "other"
     return Module(name, kind, shape, dtype)
+
+
+def _renamed(name: str) -> str:
+    for old, new in RENAMED:
+        name = old.sub(new, name)
+    return name
 
 
 def _stack(layers: dict[str, Module], on_disk: frozenset[str]) -> dict[str, tuple[int, ...] | None]:

@@ -27,19 +27,21 @@ def written(lora: Lora) -> tuple[str, ...]:
 def stored_otherwise(lora: Lora, targets: LoraTargets, base: BaseModules) -> dict[str, str]:
     """{target that is not in the base: the layers that hold its weights there}."""
     leaves = {name.rpartition(".")[2] for name in base.layers} | {n.rpartition(".")[2] for n in base.on_disk}
+    # A list that serves several architectures names both forms, and the one that is there is trained.
+    reached = {name.rpartition(".")[2] for name in targets.modules}
     found = {}
     for entry in written(lora):
         if not targets.hits.get(entry) and entry.rpartition(".")[2] not in leaves:
-            other = _other_form(entry.rpartition(".")[2], leaves)
+            other = _other_form(entry.rpartition(".")[2], leaves, reached)
             if other:
                 found[entry] = other
     return found
 
 
-def _other_form(name: str, leaves: Collection[str]) -> str | None:
+def _other_form(name: str, leaves: Collection[str], reached: Collection[str]) -> str | None:
     for parts, wholes in FUSED:
-        if name in parts:
+        if name in parts and not set(wholes) & set(reached):
             return next((whole for whole in wholes if whole in leaves), None)
-        if name in wholes and set(parts) <= set(leaves):
+        if name in wholes and set(parts) <= set(leaves) and not set(parts) & set(reached):
             return f"{', '.join(parts[:-1])} and {parts[-1]}"
     return None

@@ -74,13 +74,13 @@ class _Matcher:
         excluded = self._excluded()
         entries, parameters, refused = self._converted(excluded)
         matched = self._all_linear() if entries is None else self._matched(entries)
-        modules = matched - excluded
         found = {entry: ends_with(base.parameters, entry) for entry in parameters}
         wrapped = frozenset(name for names in found.values() for name in names)
         hits = self._hits()
         # What matches only under names that the model in memory may have decides nothing.
         plainly = matched or any(ends_with(self.names, entry) for entry in lora.listed)
         unsure = any(hits.values()) and not plainly and not parameters
+        modules = (frozenset(n for names in hits.values() for n in names) if unsure else matched) - excluded
         named = {name for names in hits.values() for name in names if self._is_trainable(name)}
         if not base.conversions:
             named = set()

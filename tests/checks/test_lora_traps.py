@@ -98,9 +98,12 @@ def test_a_name_that_exists_only_inside_peft_is_information() -> None:
 
 
 def test_one_name_that_fits_makes_the_others_a_warning() -> None:
-    [finding] = lint("lora-target-misses", {"target_modules": ["q_proj", "query_key_value", "out_proj", "Wqkv"]})
+    several = {"target_modules": ["q_proj", "query_key_value", "out_proj"]}
+    [finding] = lint("lora-target-misses", several)
     assert str(finding.severity) == "warning"
-    assert "'out_proj'" in finding.message
+    assert "'query_key_value', 'out_proj'" in finding.message
+    assert lint("lora-fused-qkv", several) == []
+    [finding] = lint("lora-target-misses", {"target_modules": ["o_proj", "Wqkv", "out_proj"]})
     assert "Wqkv" not in finding.message, "the rule lora-fused-qkv"
 
 
