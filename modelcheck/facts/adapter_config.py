@@ -14,6 +14,8 @@ FILE = "adapter_config.json"
 ALL_LINEAR = "all-linear"
 # The largest rank that anybody can mean: vLLM serves up to 512.
 MOST_RANK = 1 << 20
+# DeepSeek-V3 has 45,000 linear layers; a module's name has some 100 characters.
+MOST_NAMES, MOST_ITEMS, LONGEST = 100_000, 1_000, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,12 @@ def _items(key: str, value: Any, kind: type) -> tuple[Any, ...]:
     if value is None or value == ():
         return ()
     if type(value) is kind:
-        return (value,)
+        value = [value]
     if not isinstance(value, list):
         raise Malformed(FILE, f"{key} is a {json_type(value)}, expected a list", at=f"/{key}")
-    return tuple(expect(FILE, f"/{key}/{i}", item, kind) for i, item in enumerate(value))
+    if len(value) > (MOST_NAMES if key in ("target_modules", "target_parameters", "exclude_modules") else MOST_ITEMS):
+        raise Malformed(FILE, f"{key} has {len(value)} items, more than any model has use for", at=f"/{key}")
+    for i, item in enumerate(value):
+        if len(str(expect(FILE, f"/{key}/{i}", item, kind))) > LONGEST:
+            raise Malformed(FILE, f"{key} has an item of more than {LONGEST} characters", at=f"/{key}/{i}")
+    return tuple(value)

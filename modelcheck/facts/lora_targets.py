@@ -14,11 +14,13 @@ from modelcheck.fact import Malformed, Missing, fact
 
 from .adapter_config import Lora
 from .base_modules import BaseModules
-from .patterns import TAME, BadPattern, full_matches
+from .patterns import TAME, BadPattern, TooMany, full_matches
 
 SUPPORTED = frozenset({"linear", "embedding", "convolution"})
 # Names that exist only inside PEFT: listed out of habit, they can match nothing and harm nothing.
 INTERNAL = re.compile(r"(.*\.)?(lora_\w+|modules_to_save|base_layer|original_module|token_adapter)(\..*)?")
+# Levels of a module's name.
+DEEPEST = 40
 HALF = "is targeted without"
 # What models in memory put before names that a file may have without it.
 PLAIN = ("model.", "transformer.")
@@ -56,11 +58,22 @@ def lora_targets(lora: Lora, base_modules: BaseModules) -> LoraTargets:
         return _Matcher(lora, base_modules).result()
     except BadPattern as bad:
         raise Malformed(lora.file, f"a pattern of it {bad}") from bad
+    except TooMany as many:
+        raise Missing(str(many)) from many
 
 
-def ends_with(names: Iterable[str], entry: str) -> tuple[str, ...]:
-    """The names that an entry of a list means: equal to it, or ending in a dot and it."""
-    return tuple(name for name in names if name == entry or name.endswith(f".{entry}"))
+def ends_with(names: Iterable[str], entries: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """{entry: the names that it means, those equal to it or ending in a dot and it}, in one pass over the names."""
+    found: dict[str, list[str]] = {entry: [] for entry in entries}
+    for name in names:
+        start = len(name)
+        for _ in range(DEEPEST):
+            start = name.rfind(".", 0, start)
+            if name[start + 1 :] in found:
+                found[name[start + 1 :]].append(name)
+            if start < 0:
+                break
+    return {entry: tuple(matched) for entry, matched in found.items()}
 
 
 class _Matcher:
@@ -74,11 +87,11 @@ class _Matcher:
         excluded = self._excluded()
         entries, parameters, refused = self._converted(excluded)
         matched = self._all_linear() if entries is None else self._matched(entries)
-        found = {entry: ends_with(base.parameters, entry) for entry in parameters}
+        found = ends_with(base.parameters, parameters)
         wrapped = frozenset(name for names in found.values() for name in names)
         hits = self._hits()
         # What matches only under names that the model in memory may have decides nothing.
-        plainly = matched or any(ends_with(self.names, entry) for entry in lora.listed)
+        plainly = matched or any(ends_with(self.names, lora.listed).values())
         unsure = any(hits.values()) and not plainly and not parameters
         modules = (frozenset(n for names in hits.values() for n in names) if unsure else matched) - excluded
         named = {name for names in hits.values() for name in names if self._is_trainable(name)}
@@ -88,7 +101,7 @@ class _Matcher:
             frozenset(n for n in modules if self._is_trainable(n)),
             wrapped,
             hits,
-            {entry: ends_with(base.parameters, entry) for entry in lora.parameters},
+            ends_with(base.parameters, lora.parameters),
             {e: tuple(n for n in self.names if n.endswith(e)) for e in lora.saved},
             refused or (None if unsure else self._refused(modules, wrapped)),
             tuple(sorted(named - modules - excluded - {p.rpartition(".")[0] for p in wrapped})),
@@ -105,11 +118,11 @@ class _Matcher:
                 return {self.lora.targets: tuple(self._all_linear())}
             [names] = full_matches([self.lora.targets], variants)
             return {self.lora.targets: tuple(dict.fromkeys(variants[n] for n in names))}
-        found = {entry: ends_with(variants, entry) for entry in self.lora.listed}
+        found = ends_with(variants, self.lora.listed)
         return {entry: tuple(dict.fromkeys(variants[n] for n in names)) for entry, names in found.items()}
 
     def _variants(self) -> dict[str, str]:
-        """{name as the model in memory may have it: name in the file}: it matters to expressions and names with dots."""
+        """{name as the model in memory may have it: name in the file}, where the targets are more than last names."""
         variants = {name: name for name in self.names}
         if not isinstance(self.lora.targets, str) and not any("." in entry for entry in self.lora.listed):
             return variants
@@ -129,21 +142,21 @@ class _Matcher:
         if not entries:
             return frozenset()
         exact = set(entries) & set(self.names)
-        suffixes = tuple(f".{entry}" for entry in entries)
-        return frozenset(exact | self._in_layers([n for n in self.names if n.endswith(suffixes) and n not in exact]))
+        ending = {name for names in ends_with(self.names, entries).values() for name in names}
+        return frozenset(exact | self._in_layers(ending - exact))
 
-    def _in_layers(self, names: list[str]) -> set[str]:
+    def _in_layers(self, names: set[str]) -> set[str]:
         """Those of the names that lie in one of `layers_to_transform`."""
         if not self.lora.layers:
-            return set(names)
-        kept = set()
+            return names
+        kept, layers = set(), set(self.lora.layers)
         if not all(map(TAME.fullmatch, self.lora.layers_pattern)):
             raise Missing("layers_pattern holds regular expressions, expected the name of the list of layers")
         patterns = [rf"(?:^|.*?\.){p}\.(\d+)\." for p in self.lora.layers_pattern] or [r".*?\.[^.]*\.(\d+)\."]
         for name in names:
             # The first number counts: that of the layer, not of an expert in it.
             match = next((m for m in (re.match(p, name) for p in patterns) if m), None)
-            if match and int(match[1]) in self.lora.layers:
+            if match and int(match[1]) in layers:
                 kept.add(name)
         return kept
 
@@ -152,7 +165,7 @@ class _Matcher:
         if isinstance(lora.excluded, str):
             found = set(full_matches([lora.excluded], self.names)[0])
         else:
-            found = {name for entry in lora.excluded for name in ends_with(self.names, entry)}
+            found = {name for names in ends_with(self.names, lora.excluded).values() for name in names}
         # PEFT takes the entries of modules_to_save for regular expressions here, and for endings elsewhere.
         return frozenset(found.union(*full_matches(lora.saved, self.names, r"(|.*\.){}(|\..*)")))
 

@@ -12,7 +12,8 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 
-SECONDS = 3
+# Names to match in one question: a second's work.
+SECONDS, MOST = 3, 2_000_000
 # No repetition but a leading `.*`: matched in a time that grows with the length of the name alone.
 TAME = re.compile(r"(\.\*)?(\\\.|[\w.-])*")
 
@@ -21,9 +22,15 @@ class BadPattern(Exception):
     """A pattern that is no regular expression, or one that takes too long. The text says which and why."""
 
 
+class TooMany(Exception):
+    """More patterns and names than are worth the time. The text says how many."""
+
+
 def full_matches(patterns: Sequence[str], names: Iterable[str], form: str = "{}") -> list[list[str]]:
     """For each pattern, put into `form`, the names that it matches from beginning to end. Raises BadPattern."""
     listed = list(names)
+    if len(patterns) * len(listed) > MOST:
+        raise TooMany(f"{len(patterns)} patterns for {len(listed)} modules are too many to match")
     tame = all(map(TAME.fullmatch, patterns))
     patterns = [form.format(pattern) for pattern in patterns]
     if tame:
