@@ -55,10 +55,10 @@ def lora_moe_experts_missed(
         {"peft_type": "LORA", "r": 8, "target_modules": ["q_proj"], "target_parameters": ["mlp.experts.down_proj"]}
         ```
 
-    Traps: attention alone is the norm for mixtures of experts and is no fault. Where every name fits a shared expert or
-    a dense layer too, that may be what was meant, as with `all-linear`: a warning. For Mixtral, Qwen3-MoE, DeepSeek and
-    others PEFT rewrites the list itself and the experts are trained. With `--target 'transformers<5'` experts that are
-    stored one by one are linear layers.
+    Traps: attention alone is the norm for mixtures of experts and is no fault. `all-linear` never meant parameters: a
+    warning, and so is the list as which PEFT saves it, where every name fits a shared expert or a dense layer. For
+    Mixtral, Qwen3-MoE, DeepSeek and others PEFT rewrites the list itself and the experts are trained. With
+    `--target 'transformers<5'` experts that are stored one by one are linear layers.
 
     Sources: peft#3009, peft#2527, peft#2545, vllm PR #47088, unsloth PR #6936; peft 0.21's conversion of MoE configs.
     """
@@ -70,8 +70,8 @@ def lora_moe_experts_missed(
     if not base_modules.stacked or lora_targets.refused or trained or not (named or lora.all_linear):
         return
     if not base_modules.stacked & lora_targets.parameters:
-        # The shared experts' linear layers may be what was meant; a name that hits nothing else was not.
-        lost = any(not lora_targets.hits.get(entry) for entry in named)
+        # PEFT saves `all-linear` as a list, which then names shared experts and dense layers: not what a user wrote.
+        lost = any(not lora_targets.hits.get(entry) or adapter_tensors is None for entry in named)
         what = f"names {some(named)}" if named else "is all-linear"
         yield Finding(
             f"target_modules {what}, but the base's experts are parameters ({some(sorted(base_modules.stacked), 1)}), "
