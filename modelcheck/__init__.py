@@ -6,6 +6,7 @@ Importing this package imports neither numpy, torch nor transformers.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Unpack
 
 from modelcheck.check import Check, check
@@ -16,7 +17,6 @@ from modelcheck.objects import Objects, present
 from modelcheck.report import FindingsError, Report
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
 __version__ = "0.1.0"
@@ -47,6 +47,9 @@ def lint(
     target: Sequence[str] = (),
     weights: str = "embeddings",
     pedantic: bool = False,
+    base: str | os.PathLike[str] | None = None,
+    chat_template: str | os.PathLike[str] | None = None,
+    lora: str | os.PathLike[str] | None = None,
     **objects: Unpack[Objects],
 ) -> Report:
     """Lint checkpoint folders, or the live objects of a trainer; the options are those of the command line.
@@ -58,5 +61,6 @@ def lint(
     live = present(objects)
     if bool(targets) == bool(live):
         raise TypeError("lint: pass either paths of checkpoints or live objects (tokenizer=, model=, ...)")
-    options = Options(select, ignore, extend_select, target, weights, pedantic)
+    set_up = (None if path is None else os.fspath(path) for path in (base, chat_template, lora))
+    options = Options(select, ignore, extend_select, target, weights, pedantic, *set_up)
     return Report((lint_objects(live, options),) if live else tuple(lint_folders(targets, options)))

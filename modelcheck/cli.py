@@ -51,8 +51,20 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def set_up_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What belongs to the targets and is checked with them."""
+    for name, kind, text in (
+        ("--lora", "FILE", "An adapter_config.json that training is about to use on the model."),
+        ("--chat-template", "FILE", "A chat template in the place of the target's own."),
+        ("--base", "DIR", "The base model of a target that is an adapter."),
+    ):
+        command = click.option(name, type=click.Path(), metavar=kind, help=text)(command)
+    return command
+
+
 @cli.command()
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@set_up_options
 @run_options
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
 @click.option("--output-file", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report there.")
@@ -64,6 +76,9 @@ def lint(
     form: str,
     output_file: str | None,
     baseline: str | None,
+    base: str | None,
+    chat_template: str | None,
+    lora: str | None,
     *,
     statistics: bool,
     write_baseline: bool,
@@ -78,7 +93,7 @@ def lint(
     from modelcheck.output import statistics as table
     from modelcheck.run import Run
 
-    run = Run.of(Path.cwd(), said)
+    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora)
     if write_baseline and not baseline:
         raise UsageError("--write-baseline needs --baseline FILE, the file to write")
     known = known_findings.read(Path(baseline)) if baseline and not write_baseline else Counter[str]()

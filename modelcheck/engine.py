@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelcheck import packs
@@ -19,6 +20,7 @@ from modelcheck.report import Skipped, TargetReport
 from modelcheck.resolver import FactCrash, Resolver
 from modelcheck.selection import select
 from modelcheck.sources.local import LocalFolder
+from modelcheck.sources.setup import set_up, template_file
 from modelcheck.target import Targets
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ class Options:
     target: Sequence[str] = ()
     weights: str = "embeddings"
     pedantic: bool = False
+    base: str | None = None
+    chat_template: str | None = None
+    lora: str | None = None
 
     def checks(self) -> list[Check]:
         """The rules that run. A file too broken for one of them is always told, unless told not to."""
@@ -45,7 +50,12 @@ class Options:
 
     def given(self) -> dict[str, Any]:
         """The facts that come from the options."""
-        return {"target": Targets.parse(self.target), "weights": self.weights}
+        given: dict[str, Any] = {"target": Targets.parse(self.target), "weights": self.weights}
+        return given | ({"chat_template": template_file(self.chat_template)} if self.chat_template else {})
+
+    def set_up(self, source: Source, folder: Path | None = None) -> Source:
+        """A target's source, with its base model and the planned adapter."""
+        return set_up(source, folder, self.base, self.lora)
 
 
 def lint_folders(targets: Iterable[str | os.PathLike[str]], options: Options) -> Iterable[TargetReport]:
@@ -57,7 +67,7 @@ def lint_folders(targets: Iterable[str | os.PathLike[str]], options: Options) ->
         for target in targets:
             started = time.perf_counter()
             try:
-                source = LocalFolder(target)
+                source = options.set_up(LocalFolder(target), Path(target))
             except UsageError as unreadable:
                 report = TargetReport(str(target), LocalFolder.kind, error=str(unreadable))
             else:
@@ -75,7 +85,7 @@ def lint_objects(objects: Mapping[str, object], options: Options) -> TargetRepor
     with ExitStack() as stack:
         renderer, source = stack.enter_context(Renderer()), stack.enter_context(LiveObjects(objects))
         given = options.given() | {"renderer": renderer}
-        report = lint_source("live objects", source, checks, given, options.pedantic)
+        report = lint_source("live objects", options.set_up(source), checks, given, options.pedantic)
     report.seconds = round(time.perf_counter() - started, 4)
     return report
 
@@ -91,6 +101,7 @@ def lint_source(
         _run(check, facts, report, broken)
     if malformed_file in checks:
         report.findings += map(_broken_finding, broken.values())
+    report.findings = [replace(f, file=source.shown(f.file)) if f.file else f for f in report.findings]
     report.hide_below(Confidence.LOW if pedantic else Confidence.MEDIUM)
     report.findings.sort(key=lambda f: (-f.severity, f.code, f.file or "", f.at or "", f.message))
     report.internal = list(dict.fromkeys(report.internal))
@@ -138,11 +149,17 @@ def check_target(check: Check, target: str | os.PathLike[str] | None, objects: M
     if (target is None) == (not objects):
         raise TypeError(f"{check.slug}: pass either the path of a checkpoint or live objects (tokenizer=, model=, ...)")
     with ExitStack() as stack:
-        source = LocalFolder(target) if target is not None else stack.enter_context(LiveObjects(objects))
+        source = (
+            Options().set_up(LocalFolder(target), Path(target))
+            if target is not None
+            else Options().set_up(stack.enter_context(LiveObjects(objects)))
+        )
         given = Options().given() | {"renderer": stack.enter_context(Renderer()), "source": source}
         try:
             return _answer(check, Resolver(packs.load().facts, given))
         except NotPassed as missing:
+            if target is not None:
+                raise UsageError(f"{check.slug} could not be checked: {missing}") from missing
             raise TypeError(f"{check.slug} cannot be answered: pass {missing.argument}=") from None
 
 

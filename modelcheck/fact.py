@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 MARK = "__modelcheck_fact__"
@@ -31,10 +31,17 @@ class Missing(Unavailable):
 
 
 class NotPassed(Missing):
-    """The live object that would bring it was not passed; `argument` is its name."""
+    """What would bring it was not passed: a live object, or another part of the set-up. `argument` is its name."""
+
+    # Parts that are no live objects: why they are not there, and what would supply them.
+    PARTS: ClassVar = {
+        "base": ("the base model of the adapter is not at hand", "--base DIR"),
+        "adapter weights": ("the adapter's weights are not in the folder", "fetch adapter_model.safetensors"),
+    }
 
     def __init__(self, argument: str) -> None:
-        super().__init__(f"no {argument} was passed", remedy=f"pass {argument}=")
+        reason, remedy = self.PARTS.get(argument, (f"no {argument} was passed", f"pass {argument}="))
+        super().__init__(reason, remedy=remedy)
         self.argument = argument
 
 

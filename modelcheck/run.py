@@ -27,12 +27,15 @@ class Run:
     per_model_ignore: tuple[ModelIgnore, ...]
 
     @classmethod
-    def of(cls, folder: Path, said: dict[str, Any]) -> Run:
-        """What the command line says over what the settings in force in the folder say. Raises UsageError."""
+    def of(cls, folder: Path, said: dict[str, Any], **set_up: str | None) -> Run:
+        """What the command line says over what the settings in force in the folder say. Raises UsageError.
+
+        `set_up` is what the targets are checked together with: base, chat_template, lora.
+        """
         found = settings.find(folder)
         value: dict[str, Any] = {n: getattr(found, n) if said[n] in (None, ()) else said[n] for n in said}
         fail_on, strict = Severity[value.pop("fail_on").upper()], value.pop("strict")
-        return cls(Options(**value), fail_on, strict, found.per_model_ignore)
+        return cls(Options(**value, **set_up), fail_on, strict, found.per_model_ignore)
 
     def lint(self, targets: Iterable[str], known: Counter[str]) -> Iterator[TargetReport]:
         """The reports, without what the settings ignore and what the baseline knows."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-WEIGHTS = "model.safetensors"
+WEIGHTS, ADAPTER = "model.safetensors", "adapter_tensors.json"
 
 
 def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
@@ -28,15 +28,18 @@ def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
 
     A JSON file is merge-patched (RFC 7386), any other is replaced, and the text `null` deletes a file. `tensors.json`
     changes weights: {name: null} drops one, {name: [dtype, shape, fill]} replaces one (fill: zeros, ones, nan, normal),
-    {name: {"4": fill, "7": 9}} changes rows (row 7 becomes a copy of row 9).
+    {name: {"4": fill, "7": 9}} changes rows (row 7 becomes a copy of row 9). `adapter_tensors.json` holds what
+    adapter_model.safetensors is to hold, {name: [dtype, shape, fill]}.
     """
     files = dict(tiny.files())
     if "tensors.json" in overlay:
-        files[WEIGHTS] = _weights(json.loads(overlay["tensors.json"]))
+        files[WEIGHTS] = _weights(json.loads(overlay["tensors.json"]), tiny.tensors())
+    if ADAPTER in overlay:
+        files["adapter_model.safetensors"] = _weights(json.loads(overlay[ADAPTER]), {})
     for name, text in overlay.items():
         if text.strip() == "null":
             files.pop(name, None)
-        elif name != "tensors.json":
+        elif name not in ("tensors.json", ADAPTER):
             files[name] = _patched(files.get(name, b""), text)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -84,8 +87,8 @@ def _patched(content: bytes, text: str) -> bytes:
     return json.dumps(merge_patch(document, patch), indent=2).encode()
 
 
-def _weights(changes: Mapping[str, Any]) -> bytes:
-    tensors = {name: values.copy() for name, values in tiny.tensors().items()}
+def _weights(changes: Mapping[str, Any], healthy: Mapping[str, NDArray[np.float32]]) -> bytes:
+    tensors = {name: values.copy() for name, values in healthy.items()}
     dtypes = {}
     for name, change in changes.items():
         if change is None:

@@ -53,7 +53,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     def lint(checks: Sequence[Check], *facts: Callable[..., Any], pedantic: bool = False) -> TargetReport:
         catalogue = Catalogue(tuple(checks), {f.__name__: f for f in facts})
         monkeypatch.setattr(packs, "load", lambda: catalogue)
-        source: Any = SimpleNamespace(kind="folder")
+        source: Any = SimpleNamespace(kind="folder", shown=str)
         return lint_source("somewhere", source, checks, {}, pedantic)
 
     return lint

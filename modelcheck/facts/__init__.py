@@ -1,5 +1,8 @@
 """The facts of a checkpoint, one file for each family of them. This list is their registration."""
 
+from .adapter_config import adapter_config, lora
+from .adapter_tensors import adapter_tensors
+from .base_modules import base_modules
 from .chat_template import chat_template, is_chat
 from .config import config, generation_config
 from .conversations import conversations, rendered
@@ -10,6 +13,7 @@ from .files import files
 from .finite import non_finite
 from .gaps import tensor_gaps
 from .heads import tie
+from .lora_targets import lora_targets
 from .special_tokens import special_tokens, special_tokens_map, stop_ids, tokenizer_config
 from .tensor_names import quantization, wrapped
 from .tensors import shards, tensors
@@ -21,6 +25,9 @@ from .weight_index import weight_index, weight_indexes
 
 __all__ = [
     "architecture_table",
+    "adapter_config",
+    "adapter_tensors",
+    "base_modules",
     "chat_template",
     "config",
     "conversations",
@@ -32,6 +39,8 @@ __all__ = [
     "is_chat",
     "non_finite",
     "quantization",
+    "lora",
+    "lora_targets",
     "rendered",
     "shards",
     "special_tokens",

@@ -38,11 +38,14 @@ class Files:
 
     def require(self, name: str, why: str) -> None:
         """Raise NotApplicable(why) where there is no such file, or NotPassed where a live object would bring it."""
-        if name in self:
-            return
-        if argument := self._source.absent.get(name):
+        if name not in self:
+            self.refuse_unpassed(name)
+            raise NotApplicable(why)
+
+    def refuse_unpassed(self, name: str) -> None:
+        """Raise NotPassed where another part of the set-up would bring the file, and was not passed."""
+        if name not in self and (argument := self._source.absent.get(name)):
             raise NotPassed(argument)
-        raise NotApplicable(why)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Bytes [start, stop) of a file."""

@@ -100,6 +100,7 @@ def tensors(files: Files, shards: Mapping[str, Shard], weight_index: WeightIndex
         return Tensors(found, {name: shard for name, shard in named.items() if name not in found})
     if weight_index is not None and weight_index.file == INDEX:
         raise Missing(f"{INDEX} names shards of which none is in the folder")
+    files.refuse_unpassed(SINGLE)
     if pickle := next((n for n in files if n.endswith(PICKLES)), None):
         raise Missing(f"the weights are pickles ({pickle}), which are never opened", remedy="save them as safetensors")
     if "config.json" not in files:

@@ -15,7 +15,7 @@ class Source(Protocol):
 
     @property
     def absent(self) -> Mapping[str, str]:
-        """For live objects: what is not there because the caller passed no such object, {file name: argument}."""
+        """What is not there because the caller passed no such object or folder, {file name: argument}."""
 
     def sizes(self) -> Mapping[str, int]:
         """{file name: size in bytes} of every file of the checkpoint."""
@@ -25,6 +25,9 @@ class Source(Protocol):
 
     def stream(self, name: str, start: int, stop: int, chunk: int) -> Iterator[memoryview]:
         """Bytes [start, stop) in pieces of `chunk`, the last one shorter; each view is valid until the next."""
+
+    def shown(self, name: str) -> str:
+        """What the report calls a file: its name, or its path where the set-up took it from somewhere else."""
 
     def outside(self, name: str) -> str | None:
         """Where a file really lies, if a link leads out of the checkpoint; a link into the hub's own cache does not."""

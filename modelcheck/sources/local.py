@@ -58,6 +58,9 @@ class LocalFolder:
         finally:
             os.close(descriptor)
 
+    def shown(self, name: str) -> str:
+        return name
+
     def outside(self, name: str) -> str | None:
         resolved, folder = os.path.realpath(self.path / name), os.path.realpath(self.path)
         if resolved.startswith(folder + os.sep):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
@@ -17,6 +18,8 @@ from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.tensor_file import TensorFile
 
 SAMPLE_ROWS = 100
+# Where PEFT keeps the layer that it wrapped.
+WRAPPED = re.compile(r"(\.base_layer|\.original_module)+\.")
 # Which object brings which file.
 BRINGS = {
     "tokenizer": ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -77,6 +80,9 @@ class LiveObjects:
             return self._saved.stream(name, start, stop, chunk)
         raise OSError("no such file")
 
+    def shown(self, name: str) -> str:
+        return name
+
     def outside(self, name: str) -> str | None:
         return None
 
@@ -113,7 +119,7 @@ def _saved_names(state: Mapping[str, Any]) -> dict[str, Any]:
         if key[0] and key in seen:
             continue
         seen.add(key)
-        kept[name.replace(".base_layer.", ".").replace("_orig_mod.", "").removeprefix("module.")] = tensor
+        kept[WRAPPED.sub(".", name).replace("_orig_mod.", "").removeprefix("module.")] = tensor
     return kept
 
 
@@ -123,4 +129,4 @@ def _texts(dataset: Any) -> list[str]:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, default=str).encode()
+    return json.dumps(value, default=lambda item: sorted(item) if isinstance(item, set) else str(item)).encode()

@@ -1,0 +1,141 @@
+"""A target and what belongs to it, seen as one checkpoint: an adapter on its base, a model under a planned adapter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from modelcheck.errors import UsageError
+from modelcheck.facts.chat_template import JINJA, LEGACY, Template
+from modelcheck.facts.conversion import CONVERTIBLE
+from modelcheck.facts.files import TEXT_LIMIT
+from modelcheck.facts.weight_index import INDEX, PICKLE_INDEX, PICKLE_SINGLE, SINGLE
+from modelcheck.sources import Source
+from modelcheck.sources.local import TEMPLATE_FOLDER, LocalFolder
+
+ADAPTER_CONFIG, ADAPTER_TENSORS, ADAPTER_PICKLE = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+)
+MODEL = frozenset({"config.json", "generation_config.json", SINGLE, INDEX, PICKLE_SINGLE, PICKLE_INDEX})
+VOCABULARY = frozenset({"tokenizer.json", *CONVERTIBLE})
+TEMPLATES = frozenset({JINJA, LEGACY})
+# What absent files are called in the report (modelcheck.fact.NotPassed).
+BASE, WEIGHTS = "base", "adapter weights"
+
+
+def set_up(own: Source, folder: Path | None, base: str | None, lora: str | None) -> Source:
+    """The source of a run's target together with its base model and a planned adapter.
+
+    A target that is a model (or has a planned adapter laid over it) is the base itself. An adapter's base is `base`,
+    else what its `base_model_name_or_path` names, if that is a folder here. Raises UsageError for what cannot be read.
+    """
+    planned = {ADAPTER_CONFIG: (lora, _content(lora, "--lora"))} if lora else {}
+    sizes = own.sizes()
+    if ADAPTER_CONFIG not in sizes and not planned:
+        return own
+    if is_model(sizes) or (planned and "config.json" in sizes):
+        return SetUp(own, None, planned) if planned else own
+    if base is None:
+        return SetUp(own, _named(own, folder, planned), planned)
+    under = LocalFolder(base)
+    if "config.json" not in under.sizes():
+        raise UsageError(f"--base {base}: holds no config.json; name the folder of the base model")
+    return SetUp(own, under, planned)
+
+
+def is_model(sizes: Mapping[str, int]) -> bool:
+    """Whether these files are a model with weights, whatever adapter lies beside it."""
+    return "config.json" in sizes and any(_is_weights(name) for name in sizes)
+
+
+def template_file(path: str) -> Mapping[str, Template]:
+    """The fact `chat_template` as `--chat-template FILE` gives it. Raises UsageError for what is no text."""
+    try:
+        return {"default": Template(_content(path, "--chat-template").decode("utf-8"), path, None)}
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--chat-template {path}: is not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+class SetUp:
+    """An adapter's folder and its base: model files come from the base, the tokenizer from whoever has one."""
+
+    def __init__(self, own: Source, base: LocalFolder | None, planned: Mapping[str, tuple[str, bytes]]) -> None:
+        self._own, self._base, self._planned = own, base, planned
+        self.kind = own.kind
+        mine = {name: size for name, size in own.sizes().items() if not (planned and name.startswith("adapter_"))}
+        theirs = {name: size for name, size in base.sizes().items() if _is_taken(name, mine)} if base else {}
+        self._from_base = frozenset(theirs)
+        self._sizes = mine | theirs | {name: len(content) for name, (_, content) in planned.items()}
+        has_base = base is not None or is_model(mine) or (planned and "config.json" in mine) or own.kind != "folder"
+        expected = {} if has_base else dict.fromkeys(MODEL, BASE)
+        if not planned and ADAPTER_CONFIG in mine and ADAPTER_PICKLE not in mine:
+            expected[ADAPTER_TENSORS] = WEIGHTS
+        absent = expected | dict(own.absent)
+        self.absent = {name: what for name, what in absent.items() if name not in self._sizes}
+
+    def sizes(self) -> Mapping[str, int]:
+        return self._sizes
+
+    def read(self, name: str, start: int, stop: int) -> bytes:
+        return b"".join(bytes(piece) for piece in self.stream(name, start, stop, max(stop - start, 1)))
+
+    def stream(self, name: str, start: int, stop: int, chunk: int) -> Iterator[memoryview]:
+        if name in self._planned:
+            return iter([memoryview(self._planned[name][1])[start:stop]])
+        return self._owner(name).stream(name, start, stop, chunk)
+
+    def outside(self, name: str) -> str | None:
+        return None if name in self._planned else self._owner(name).outside(name)
+
+    def shown(self, name: str) -> str:
+        if name in self._planned:
+            return self._planned[name][0]
+        return str(self._base.path / name) if self._base and name in self._from_base else name
+
+    def _owner(self, name: str) -> Source:
+        return self._base if self._base and name in self._from_base else self._own
+
+
+def _is_weights(name: str) -> bool:
+    plain = name.endswith(".safetensors") and "/" not in name and not name.startswith("adapter_")
+    return plain or name in (SINGLE, INDEX, PICKLE_SINGLE, PICKLE_INDEX)
+
+
+def _is_taken(name: str, mine: Mapping[str, int]) -> bool:
+    """Whether a file of the base is part of the set-up with an adapter that has the files `mine`."""
+    if name in MODEL or _is_weights(name) or name.startswith("pytorch_model"):
+        return True
+    if name in mine or name.startswith("adapter_"):
+        return False
+    if name in TEMPLATES or name.startswith(f"{TEMPLATE_FOLDER}/"):
+        return not TEMPLATES & mine.keys() and "tokenizer_config.json" not in mine
+    # A tokenizer is taken whole; a configuration alone still needs the vocabulary of the base.
+    return not VOCABULARY & mine.keys() or not (name in VOCABULARY or "token" in name)
+
+
+def _named(own: Source, folder: Path | None, planned: Mapping[str, tuple[str, bytes]]) -> LocalFolder | None:
+    """The base that the adapter's configuration names, if it is a folder on this machine."""
+    try:
+        size = min(own.sizes().get(ADAPTER_CONFIG, 0), TEXT_LIMIT)
+        content = planned[ADAPTER_CONFIG][1] if planned else own.read(ADAPTER_CONFIG, 0, size)
+        name = json.loads(content)["base_model_name_or_path"]
+        for place in ([folder / name] if folder else []) + [Path(name)]:
+            if name and (place / "config.json").is_file():
+                return LocalFolder(place)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, UsageError):
+        pass  # what is wrong with the file, the facts will say
+    return None
+
+
+def _content(path: str, option: str) -> bytes:
+    try:
+        if not Path(path).is_file() and Path(path).exists():
+            raise UsageError(f"{option} {path}: is not a file")
+        if Path(path).stat().st_size > TEXT_LIMIT:
+            raise UsageError(f"{option} {path}: is larger than {TEXT_LIMIT / 1e6:.0f} MB")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{option} {path}: {error.strerror or error}") from None
