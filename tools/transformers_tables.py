@@ -74,7 +74,7 @@ def backend_compatible(known: Mapping[str, str]) -> list[str]:
 
 def pipeline(name: str) -> dict[str, Any]:
     """The parts that a tokenizer class builds by itself, whatever tokenizer.json says."""
-    built = json.loads(getattr(transformers, name)()._tokenizer.to_str())
+    built = json.loads(getattr(transformers, name)().backend_tokenizer.to_str())
     parts = {part: built[part] for part in ("normalizer", "pre_tokenizer")}
     return parts | {"model": {option: built["model"][option] for option in OPTIONS}}
 

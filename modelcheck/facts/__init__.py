@@ -6,11 +6,15 @@ from .conversations import conversations, rendered
 from .embeddings import embeddings
 from .emitted import emitted
 from .files import files
+from .rebuilt import rebuilt_tokenizer
+from .rope import ropes
+from .rows import rows
 from .special_tokens import special_tokens, special_tokens_map, stop_ids, tokenizer_config
 from .tensors import shards, tensors
 from .texts import training_texts
 from .tokenizer import tokenizer, tokenizer_json
 from .untrained import untrained
+from .vllm_registry import vllm_registry
 from .vocabulary import vocabulary
 from .weight_index import weight_index, weight_indexes
 
@@ -23,7 +27,10 @@ __all__ = [
     "files",
     "generation_config",
     "is_chat",
+    "rebuilt_tokenizer",
     "rendered",
+    "ropes",
+    "rows",
     "shards",
     "special_tokens",
     "special_tokens_map",
@@ -34,6 +41,7 @@ __all__ = [
     "tokenizer_json",
     "training_texts",
     "untrained",
+    "vllm_registry",
     "vocabulary",
     "weight_index",
     "weight_indexes",
