@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-WEIGHTS = "model.safetensors"
+WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer_config.json"
 
 
 def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
@@ -28,11 +28,14 @@ def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
 
     A JSON file is merge-patched (RFC 7386), any other is replaced, and the text `null` deletes a file. `tensors.json`
     changes weights: {name: null} drops one, {name: [dtype, shape, fill]} replaces one (fill: zeros, ones, nan, normal),
-    {name: {"4": fill, "7": 9}} changes rows (row 7 becomes a copy of row 9).
+    {name: {"4": fill, "7": 9}} changes rows (row 7 becomes a copy of row 9). A chat_template.jinja takes the place of the
+    template in tokenizer_config.json, unless the overlay names one there too.
     """
     files = dict(tiny.files())
     if "tensors.json" in overlay:
         files[WEIGHTS] = _weights(json.loads(overlay["tensors.json"]))
+    if "chat_template.jinja" in overlay:
+        files[TOKENIZER] = _patched(files[TOKENIZER], '{"chat_template": null}')
     for name, text in overlay.items():
         if text.strip() == "null":
             files.pop(name, None)

@@ -6,19 +6,10 @@ from collections.abc import Iterator
 
 from modelcheck.check import check
 from modelcheck.facts.files import shorten
-from modelcheck.facts.rebuilt import Rebuilt
+from modelcheck.facts.rebuilt import ORDINARY, SPACED, Rebuilt
 from modelcheck.facts.tokenizer import Tokenizer
 from modelcheck.finding import Finding, Severity
 from modelcheck.target import Targets
-
-# What every text holds, then what only code, tables and sloppy writing hold: spaces in front and in rows.
-ORDINARY = (
-    "The quick brown fox doesn't jump over 12345 lazy dogs, does it? (No!)",
-    "HTTPServer returned 404; see https://example.org/a_b?c=1&d=2#e.\nNext line:\n\n- item 1\n- item 2\n",
-    "Größe, naïve café, 東京都に行きました。 Привет, мир! مرحبا 😀 १२३",
-    "It's what we've said: THEY'RE wrong, I'LL go.\r\n\tx_1 = foo(bar[0]) + 3.14e-10 // done",
-)
-SPACED = (" leading space", "two  spaces   and more", "def f(x):\n    return x\n        # deeper\n", "  \n  \n", "end ")
 
 
 @check("TOK008", severity=Severity.ERROR)
@@ -58,9 +49,9 @@ def tokenizer_class_overrides(tokenizer: Tokenizer, rebuilt_tokenizer: Rebuilt, 
     Sources: transformers 5.23 (`convert_to_native_format`, `MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS`);
     transformers#45488, transformers#48206, transformers PR #47017.
     """
-    if target and not (target.may_be("transformers", at_least=(5,)) or target.may_be("vllm", at_least=(0, 24))):
-        if not target.includes("trl"):
-            return
+    newer = target.may_be("transformers", at_least=(5,)) or target.may_be("vllm", at_least=(0, 24))
+    if target and not newer and "trl" not in target:
+        return
     for texts, severity in ((ORDINARY, Severity.ERROR), (SPACED, Severity.WARNING)):
         changed = [text for text in texts if tokenizer.encode(text) != rebuilt_tokenizer.tokenizer.encode(text)]
         if changed:

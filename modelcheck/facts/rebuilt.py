@@ -22,6 +22,15 @@ from .tokenizer import Tokenizer, load
 # Of these classes the pre-tokenizer obeys add_prefix_space of tokenizer_config.json.
 OBEYS_PREFIX = frozenset({"GPT2Tokenizer", "LlamaTokenizer", "Qwen2Tokenizer"})
 
+# What every text holds, then what only code, tables and sloppy writing hold: spaces in front and in rows.
+ORDINARY = (
+    "The quick brown fox doesn't jump over 12345 lazy dogs, does it? (No!)",
+    "HTTPServer returned 404; see https://example.org/a_b?c=1&d=2#e.\nNext line:\n\n- item 1\n- item 2\n",
+    "Größe, naïve café, 東京都に行きました。 Привет, мир! مرحبا 😀 १२३",
+    "It's what we've said: THEY'RE wrong, I'LL go.\r\n\tx_1 = foo(bar[0]) + 3.14e-10 // done",
+)
+SPACED = (" leading space", "two  spaces   and more", "def f(x):\n    return x\n        # deeper\n", "  \n  \n", "end ")
+
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
@@ -51,14 +60,31 @@ def rebuilt_tokenizer(
     if (head.get("model") or {}).get("type", "BPE") != "BPE":
         raise NotApplicable(f"{name} is a class for another kind of tokenizer")
     replaced = tuple(part for part in own if _differs(head.get(part), own[part]))
-    if not replaced:
-        raise NotApplicable(f"{name} has the same parts as tokenizer.json")
+    if not replaced or ("model" not in replaced and _same_pieces(head, head | own)):
+        raise NotApplicable(f"{name} has the same parts as tokenizer.json, or parts that do the same")
     document = json.loads(tokenizer_json)
     document |= {**own, "model": document["model"] | own["model"]}
     try:
         return Rebuilt(name, file, "/tokenizer_class", replaced, load(file, json.dumps(document)))
     except Malformed as refused:
         raise Missing(f"what {name} makes of tokenizer.json cannot be built: {refused.problem}") from refused
+
+
+def _same_pieces(*documents: Mapping[str, Any]) -> bool:
+    # Two pipelines that cut texts alike need no vocabulary to be told equal; parsing a large one takes seconds.
+    from tokenizers import Tokenizer as Backend
+
+    model = {"model": {"type": "BPE", "vocab": {}, "merges": []}, "added_tokens": [], "post_processor": None}
+    cut = []
+    for document in documents:
+        try:
+            backend = Backend.from_str(json.dumps({**document, **model}))
+        except Exception:  # what the library refuses here it also refuses below, with a reason
+            return False
+        normalize = backend.normalizer.normalize_str if backend.normalizer else str
+        pieces = backend.pre_tokenizer.pre_tokenize_str if backend.pre_tokenizer else (lambda text: [(text, ())])
+        cut.append([[piece for piece, _ in pieces(normalize(text))] for text in (*ORDINARY, *SPACED)])
+    return cut[0] == cut[1]
 
 
 def _without_vocabulary(text: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from modelcheck import tables
 from modelcheck.fact import Missing, fact
 from modelcheck.target import Targets, Version
 
-# As vLLM's config/model.py (`_SUFFIX_TO_DEFAULTS`): a class that is not registered is run as one that is, with another head.
+# As vLLM's config/model.py (`_SUFFIX_TO_DEFAULTS`): a class that is not registered is run as one that is, by its stem.
 SUFFIXES = (
     *("ForCausalLM", "ForConditionalGeneration", "ChatModel", "LMHeadModel", "ForTextEncoding", "EmbeddingModel"),
     *("ForSequenceClassification", "ForTokenClassification", "ForAudioClassification", "ForImageClassification"),
