@@ -28,8 +28,9 @@ def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
 
     A JSON file is merge-patched (RFC 7386), any other is replaced, and the text `null` deletes a file. `tensors.json`
     changes weights: {name: null} drops one, {name: [dtype, shape, fill]} replaces one (fill: zeros, ones, nan, normal),
-    {name: {"4": fill, "7": 9}} changes rows (row 7 becomes a copy of row 9). A chat_template.jinja takes the place of the
-    template in tokenizer_config.json, unless the overlay names one there too.
+    {name: {"4": fill, "7": 9}} changes rows (row 7 becomes a copy of row 9). A chat_template.jinja takes the place of
+    the template in tokenizer_config.json, unless the overlay names one there too. `target` is no file but the runtimes
+    that `lint_overlay` lints for, as for `--target`.
     """
     files = dict(tiny.files())
     if "tensors.json" in overlay:
@@ -39,7 +40,7 @@ def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
     for name, text in overlay.items():
         if text.strip() == "null":
             files.pop(name, None)
-        elif name != "tensors.json":
+        elif name not in ("tensors.json", "target"):
             files[name] = _patched(files.get(name, b""), text)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -50,6 +51,8 @@ def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
 
 def lint_overlay(overlay: Mapping[str, str], **options: Any) -> Report:
     """Lint the healthy tiny checkpoint under an overlay, with all rules on."""
+    if "target" in overlay:
+        options.setdefault("target", overlay["target"].split())
     with tempfile.TemporaryDirectory() as folder:
         return modelcheck.lint(write_overlay(Path(folder), overlay), **options)
 

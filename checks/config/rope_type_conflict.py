@@ -9,9 +9,6 @@ from modelcheck.facts.config import Config
 from modelcheck.facts.rope import Rope
 from modelcheck.finding import Finding, Severity
 
-# {legacy: modern}: the same embedding under its old name.
-RENAMED = {"su": "longrope", "mrope": "default"}
-
 
 @check("CFG006", severity=Severity.ERROR)
 def rope_type_conflict(config: Config, ropes: tuple[Rope, ...]) -> Iterator[Finding]:
@@ -41,16 +38,10 @@ def rope_type_conflict(config: Config, ropes: tuple[Rope, ...]) -> Iterator[Find
     Sources: vLLM 0.33 (transformers_utils/config.py, `patch_legacy_rope_type`); transformers#32167, vllm#9481.
     """
     for rope in ropes:
-        legacy, modern = rope.values.get("type"), rope.values.get("rope_type")
-        if legacy is not None and modern is not None and conflicting(legacy, modern):
+        if rope.conflict:
             yield Finding(
-                f"type is {legacy!r} and rope_type is {modern!r}, expected the same: vLLM refuses the model, and "
-                "other runtimes take either",
+                f"type is {rope.values['type']!r} and rope_type is {rope.values['rope_type']!r}, expected the same: "
+                "vLLM refuses the model, and other runtimes take either",
                 config.file,
                 f"{rope.at}/type",
             )
-
-
-def conflicting(legacy: object, modern: object) -> bool:
-    """Whether the two fields say different things."""
-    return legacy != modern and not (isinstance(legacy, str) and RENAMED.get(legacy) == modern)

@@ -1,5 +1,6 @@
 """The facts of a checkpoint, one file for each family of them. This list is their registration."""
 
+from .architecture import architecture
 from .chat_template import chat_template, is_chat
 from .config import config, generation_config
 from .conversations import conversations, rendered
@@ -19,6 +20,7 @@ from .vocabulary import vocabulary
 from .weight_index import weight_index, weight_indexes
 
 __all__ = [
+    "architecture",
     "chat_template",
     "config",
     "conversations",

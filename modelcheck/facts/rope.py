@@ -12,6 +12,8 @@ from .config import Config
 from .files import JsonObject, expect
 
 KEYS = ("rope_scaling", "rope_parameters")
+# {legacy: modern}: the same embedding under its old name.
+LEGACY_NAMES = {"su": "longrope", "mrope": "default"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,14 @@ class Rope:
     def type(self) -> Any:
         """The type that readers take: `rope_type`, else the legacy `type`, else default."""
         return self.values.get("rope_type", self.values.get("type", "default"))
+
+    @property
+    def conflict(self) -> bool:
+        """Whether both are there and say different things."""
+        legacy, modern = self.values.get("type"), self.values.get("rope_type")
+        if legacy is None or modern is None or legacy == modern:
+            return False
+        return not (isinstance(legacy, str) and LEGACY_NAMES.get(legacy) == modern)
 
 
 @fact
