@@ -75,7 +75,8 @@ def vllm_architecture(
         )
         return
     if not names:
-        if architecture.model_type and architecture.expected and (severity := _when(target, Severity.WARNING)):
+        known = architecture.expected and vllm_registry.support(architecture.expected) is not Support.UNKNOWN
+        if known and (severity := _when(target, Severity.WARNING, Severity.INFO)):
             yield _finding(
                 f"architectures is {'empty' if 'architectures' in config.root else 'missing'}, "
                 f"{_expected(architecture)}: vLLM and TGI choose their code by it and have to guess",

@@ -69,6 +69,6 @@ def _parting(view: View) -> tuple[str, str] | None:
         return None
     shared = len(os.path.commonprefix([prompt, chat]))
     rest = prompt[shared:]
-    if shared <= prompt.index(USER) or sum(map(str.isalpha, rest)) > PROSE:
+    if shared > prompt.index(USER) and sum(map(str.isalpha, rest)) > PROSE:
         return None
     return rest, chat[shared:].replace(ASSISTANT, "<the answer>")

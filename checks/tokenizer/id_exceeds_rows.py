@@ -54,7 +54,8 @@ def id_exceeds_rows(
     """
     pad = special_tokens.content("pad_token")
     roles = {token.content for role, token in special_tokens.by_role.items() if role != "pad_token"}
-    reachable, idle = [], []
+    reachable: list[str] = []
+    idle: list[str] = []
     for number, token in tokenizer.beyond(rows.number).items():
         used = number in (emitted or {}) or token in roles
         if token != pad or used:

@@ -44,20 +44,21 @@ class Architecture:
     @property
     def expected(self) -> str | None:
         """The class that transformers has for generating text with this model type."""
-        own = tables.load("transformers.json")["classes"].get(self.model_type, "").split()
+        own: list[str] = tables.load("transformers.json")["classes"].get(self.model_type, "").split()
         return next((name for suffix in GENERATES for name in own if name.endswith(suffix)), None)
 
     @property
     def owner(self) -> str | None:
         """The model type that the class belongs to, where that is of another family than `model_type`."""
-        classes = tables.load("transformers.json")["classes"]
+        classes: dict[str, str] = tables.load("transformers.json")["classes"]
         if not self.names or self.model_type not in classes:
             return None
         owners = [model_type for model_type, names in classes.items() if self.names[0] in names.split()]
         if not owners or any(_family(owner) == _family(self.model_type) for owner in owners):
             return None
         # Many model types borrow a class: the one that it is named after is its own.
-        return min(owners, key=lambda o: (not self.names[0].lower().startswith(re.sub("[_-]", "", o)), len(o)))
+        name = self.names[0].lower()
+        return min(owners, key=lambda owner: (not name.startswith(re.sub("[_-]", "", owner)), len(owner)))
 
 
 @fact

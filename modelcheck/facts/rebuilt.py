@@ -53,7 +53,7 @@ def rebuilt_tokenizer(
     byte_level = '"ByteLevel"' in tokenizer_json
     name = chosen_class(named, config.root.get("model_type") if config else None, byte_level=byte_level)
     parts = tables.load("tokenizer_classes.json")["pipelines"].get(name)
-    if parts is None or "auto_map" in settings:
+    if name is None or parts is None or "auto_map" in settings:
         raise NotApplicable("transformers takes tokenizer.json as it stands")
     own = own_parts(name, parts, settings)
     head = _without_vocabulary(tokenizer_json)
@@ -74,11 +74,13 @@ def _same_pieces(*documents: Mapping[str, Any]) -> bool:
     # Two pipelines that cut texts alike need no vocabulary to be told equal; parsing a large one takes seconds.
     from tokenizers import Tokenizer as Backend
 
-    model = {"model": {"type": "BPE", "vocab": {}, "merges": []}, "added_tokens": [], "post_processor": None}
-    cut = []
+    empty = {"type": "BPE", "vocab": dict[str, int](), "merges": list[str]()}
+    cut: list[list[list[str]]] = []
     for document in documents:
         try:
-            backend = Backend.from_str(json.dumps({**document, **model}))
+            backend = Backend.from_str(
+                json.dumps({**document, "model": empty, "added_tokens": [], "post_processor": None})
+            )
         except Exception:  # what the library refuses here it also refuses below, with a reason
             return False
         normalize = backend.normalizer.normalize_str if backend.normalizer else str
@@ -140,9 +142,8 @@ def _with_prefix(part: Mapping[str, Any], *, value: bool) -> dict[str, Any]:
 def _differs(in_file: Any, built: Any) -> bool:
     # Offsets do not change ids. What a file does not say is at its default, and so are null and false of the model.
     if isinstance(built, dict) and "type" not in built:
-        return any((in_file or {}).get(key) not in (value, None if value in (False, "") else value) for key, value
-                   in built.items())  # fmt: skip
-    return _canonical(in_file) != _canonical(built)
+        return any(((in_file or {}).get(option) or None) != (value or None) for option, value in built.items())
+    return bool(_canonical(in_file) != _canonical(built))
 
 
 def _canonical(part: Any) -> Any:
