@@ -69,6 +69,8 @@ def _parting(view: View) -> tuple[str, str] | None:
         return None
     shared = len(os.path.commonprefix([prompt, chat]))
     rest = prompt[shared:]
-    if shared > prompt.index(USER) and sum(map(str.isalpha, rest)) > PROSE:
+    # A question in prose stands behind the user's message, wherever the two texts part.
+    question = rest if shared > prompt.index(USER) else prompt.rpartition(USER)[2]
+    if sum(map(str.isalpha, question)) > PROSE:
         return None
     return rest, chat[shared:].replace(ASSISTANT, "<the answer>")
