@@ -109,11 +109,12 @@ def _unsupported(architecture: Architecture, registry: Registry, target: Targets
         return
     name, support = next(((n, s) for n, s in by_name.items() if s is not Support.UNKNOWN), (names[0], Support.UNKNOWN))
     if support is Support.DROPPED:
-        last = registry.dropped[name]
+        last, rescued = registry.dropped[name], name in registry.backend
+        rescue = ", unless its Transformers backend can run it" if rescued else ""
         yield _finding(
             f"architectures is {list(names)}, which vLLM supported until {last} and {registry.asked} no longer does, "
-            f"expected a class that it has: serve it with vLLM {last} or another engine",
-            severity,
+            f"expected a class that it has: serve it with vLLM {last} or another engine{rescue}",
+            min(severity, Severity.WARNING) if rescued else severity,
         )
     elif support is Support.OUT_OF_TREE:
         yield _finding(

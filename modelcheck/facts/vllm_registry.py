@@ -45,11 +45,13 @@ class Registry:
         """What becomes of a checkpoint with this architecture."""
         if architecture in self.native or self._other_head(architecture):
             return Support.NATIVE
-        if architecture in self.transformers or architecture in self.backend:
+        if architecture in self.transformers:
             return Support.TRANSFORMERS
         if architecture in self.dropped:
             return Support.DROPPED
-        return Support.OUT_OF_TREE if architecture in self.out_of_tree else Support.UNKNOWN
+        if architecture in self.out_of_tree:
+            return Support.OUT_OF_TREE
+        return Support.TRANSFORMERS if architecture in self.backend else Support.UNKNOWN
 
     def _other_head(self, architecture: str) -> bool:
         suffix = next((s for s in SUFFIXES if architecture.endswith(s)), None)
