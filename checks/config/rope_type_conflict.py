@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from modelcheck.check import check
 from modelcheck.facts.config import Config
+from modelcheck.facts.files import shorten
 from modelcheck.facts.rope import Rope
 from modelcheck.finding import Finding, Severity
 
@@ -40,8 +41,8 @@ def rope_type_conflict(config: Config, ropes: tuple[Rope, ...]) -> Iterator[Find
     for rope in ropes:
         if rope.conflict:
             yield Finding(
-                f"type is {rope.values['type']!r} and rope_type is {rope.values['rope_type']!r}, expected the same: "
-                "vLLM refuses the model, and other runtimes take either",
+                f"type is {shorten(rope.values['type'])} and rope_type is {shorten(rope.values['rope_type'])}, expected "
+                "the same: vLLM refuses the model, and other runtimes take either",
                 config.file,
                 f"{rope.at}/type",
             )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from modelcheck.check import check
 from modelcheck.facts.config import Config
+from modelcheck.facts.files import shorten
 from modelcheck.facts.rope import Rope
 from modelcheck.finding import Finding, Severity
 from modelcheck.target import Targets
@@ -85,6 +86,6 @@ def _lost(config: Config, rope: Rope) -> Iterator[str]:
     theta = rope.values.get("rope_theta")
     # Families with an embedding for each kind of layer have a second default for those of the sliding window.
     if theta is not None and theta != (USUAL if rope.at.endswith("/sliding_attention") else default):
-        yield f"theta {theta:g} stands" if isinstance(theta, (int, float)) else f"theta {theta!r} stands"
+        yield f"theta {shorten(theta)} stands"
     if rope.type != "default":
-        yield f"the scaling {rope.type!r} stands"
+        yield f"the scaling {shorten(rope.type)} stands"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from modelcheck.check import check
 from modelcheck.facts.architecture import Architecture
 from modelcheck.facts.config import Config
-from modelcheck.facts.files import some
+from modelcheck.facts.files import shorten, some
 from modelcheck.facts.tensors import Shard
 from modelcheck.facts.vllm_registry import Registry, Support
 from modelcheck.facts.weight_index import WeightIndex
@@ -69,7 +69,7 @@ def vllm_architecture(
     names = architecture.names
     if wrapper := architecture.wrapper:
         yield _finding(
-            f"architectures is {list(names)}, a class that exists only while {wrapper} wraps the model, "
+            f"architectures is {shorten(list(names))}, a class that exists only while {wrapper} wraps the model, "
             f"{_expected(architecture)}: vLLM does not support it and refuses the model",
             Severity.ERROR,
         )
@@ -86,7 +86,7 @@ def vllm_architecture(
     if owner := architecture.owner:
         if severity := _when(target, Severity.ERROR, Severity.WARNING):
             yield _finding(
-                f"architectures is {list(names)}, which belongs to model type {owner!r}, not to "
+                f"architectures is {shorten(list(names))}, which belongs to model type {owner!r}, not to "
                 f"{architecture.model_type!r}, {_expected(architecture)}: vLLM loads it without an error, leaves "
                 "uninitialised what it does not find, and writes garbage",
                 severity,
@@ -100,7 +100,7 @@ def vllm_architecture(
 
 
 def _unsupported(architecture: Architecture, registry: Registry, target: Targets) -> Iterator[Finding]:
-    names = architecture.names
+    names, shown = architecture.names, shorten(list(architecture.names))
     by_name = {name: registry.support(name) for name in names}
     if {Support.NATIVE, Support.TRANSFORMERS} & {*by_name.values()}:
         return
@@ -112,25 +112,25 @@ def _unsupported(architecture: Architecture, registry: Registry, target: Targets
         last, rescued = registry.dropped[name], name in registry.backend
         rescue = ", unless its Transformers backend can run it" if rescued else ""
         yield _finding(
-            f"architectures is {list(names)}, which vLLM supported until {last} and {registry.asked} no longer does, "
+            f"architectures is {shown}, which vLLM supported until {last} and {registry.asked} no longer does, "
             f"expected a class that it has: serve it with vLLM {last} or another engine{rescue}",
             min(severity, Severity.WARNING) if rescued else severity,
         )
     elif support is Support.OUT_OF_TREE:
         yield _finding(
-            f"architectures is {list(names)}, which {registry.asked} has no longer in its tree, expected the plugin "
+            f"architectures is {shown}, which {registry.asked} has no longer in its tree, expected the plugin "
             f"{registry.out_of_tree[name]} to be installed: vLLM refuses the model without it",
             severity,
         )
     elif architecture.auto_map:
         yield _finding(
-            f"architectures is {list(names)}, which {registry.asked} does not know, expected a class of its registry: "
+            f"architectures is {shown}, which {registry.asked} does not know, expected a class of its registry: "
             "it can run only through the code that the checkpoint brings, if that is made for vLLM",
             min(severity, Severity.WARNING),
         )
     else:
         yield _finding(
-            f"architectures is {list(names)}, which {registry.asked} does not know and transformers cannot run for it, "
+            f"architectures is {shown}, which {registry.asked} does not know and transformers cannot run for it, "
             f'{_expected(architecture)}: vLLM refuses the model ("Model architectures ... are not supported for now")',
             severity,
         )
@@ -146,7 +146,7 @@ def _other_modality(
     nested = sorted(n for n in stored if n.startswith(LANGUAGE_PREFIXES) or "vision_tower." in n)
     if name.endswith("ForCausalLM") and name not in registry.multimodal and nested:
         yield _finding(
-            f"architectures is {[name]}, a text model, but tensors are called {some(nested, 1)}, expected the "
+            f"architectures is {shorten([name])}, a text model, but tensors are called {some(nested, 1)}, expected the "
             "multimodal class, or tensors without that prefix: vLLM finds no module of those names",
             severity,
         )
@@ -154,7 +154,7 @@ def _other_modality(
     towers = [k for k in ("vision_config", "audio_config") if isinstance(config.root.get(k), dict)]
     if name.endswith("ForConditionalGeneration") and name in registry.multimodal and towers and not has_tower:
         yield _finding(
-            f"architectures is {[name]} and config.json has a {towers[0]}, but no tensor is of such a tower, expected "
+            f"architectures is {shorten([name])} and config.json has a {towers[0]}, but no tensor is of such a tower, expected "
             "the text class of the family, or all tensors: the tower is left uninitialised",
             severity,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modelcheck.check import check
-from modelcheck.facts.files import JsonObject
+from modelcheck.facts.files import JsonObject, shorten
 from modelcheck.finding import Finding, Severity
 from modelcheck.target import Targets
 
@@ -59,7 +59,7 @@ def vllm_generation_defaults(generation_config: JsonObject, target: Targets) -> 
     values = {key: value for key, value in generation_config.items() if type(value) in (int, float)}
     for key, consequence in _odd(values).items():
         yield Finding(
-            f"{key} is {values[key]:g}, expected none: it becomes the default of a vLLM server, and {consequence}",
+            f"{key} is {shorten(values[key])}, expected none: it becomes the default of a vLLM server, and {consequence}",
             FILE,
             f"/{key}",
             severity,
@@ -68,13 +68,13 @@ def vllm_generation_defaults(generation_config: JsonObject, target: Targets) -> 
     greedy = generation_config.get("do_sample") is False and values.get("temperature", 1.0) > COLD
     if named and greedy and (hot := [key for key in SAMPLING if key in set_here]):
         yield Finding(
-            f"do_sample is false but {hot[0]} is {values[hot[0]]:g}, expected one of the two: vLLM does not read "
+            f"do_sample is false but {hot[0]} is {shorten(values[hot[0]])}, expected one of the two: vLLM does not read "
             "do_sample and samples, transformers is greedy",
             FILE,
             "/do_sample",
             severity,
         )
-    ordinary = [f"{key}={values[key]:g}" for key in set_here if key not in _odd(values)]
+    ordinary = [f"{key}={shorten(values[key])}" for key in set_here if key not in _odd(values)]
     if named and ordinary:
         yield Finding(
             f"{', '.join(ordinary)}, expected every evaluation to set its own: vLLM takes these as its defaults",

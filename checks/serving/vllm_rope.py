@@ -7,6 +7,7 @@ from typing import Any
 
 from modelcheck.check import check
 from modelcheck.facts.config import Config
+from modelcheck.facts.files import shorten
 from modelcheck.facts.rope import LEGACY_NAMES, Rope
 from modelcheck.finding import Finding, Severity
 from modelcheck.target import Targets
@@ -16,6 +17,8 @@ TYPES = frozenset({
     "default", "linear", "ntk", "dynamic", "yarn", "longrope", "llama3", "mllama4", "proportional", "bailing_mrope",
     "deepseek_yarn", "deepseek_llama_scaling", "openpangu", "telechat3-yarn", "axial", *LEGACY_NAMES,
 })  # fmt: skip
+# No head has more dimensions than this.
+LARGEST = 1 << 20
 # transformers 5 (modeling_rope_utils.py), which vLLM asks; what a config may leave out is filled in before.
 REQUIRED = {
     "linear": ("factor",),
@@ -64,7 +67,7 @@ def vllm_rope(config: Config, ropes: tuple[Rope, ...], target: Targets) -> Itera
         kind, known = _kind(rope), isinstance(rope.type, str)
         if "vllm" in target and rope.conflict:
             yield Finding(
-                f"type is {rope.values['type']!r} and rope_type is {rope.values['rope_type']!r}, expected the same: "
+                f"type is {shorten(rope.values['type'])} and rope_type is {shorten(rope.values['rope_type'])}, expected the same: "
                 'vLLM stops with "Found conflicts between ..."',
                 config.file,
                 rope.at,
@@ -76,7 +79,7 @@ def vllm_rope(config: Config, ropes: tuple[Rope, ...], target: Targets) -> Itera
             missing = ["mrope_section"]
         if missing and required:
             yield Finding(
-                f"rope type {kind!r} has no {' and no '.join(missing)}, expected "
+                f"rope type {shorten(kind)} has no {' and no '.join(missing)}, expected "
                 f'{"it" if len(missing) == 1 else "them"}: transformers 5 and vLLM stop with "Missing required keys"',
                 config.file,
                 rope.at,
@@ -84,7 +87,7 @@ def vllm_rope(config: Config, ropes: tuple[Rope, ...], target: Targets) -> Itera
             )
         if (not known or rope.type not in TYPES) and vllm_only:
             yield Finding(
-                f'rope type is {rope.type!r}, expected one that vLLM knows: it stops with "Unknown RoPE scaling type" '
+                f'rope type is {shorten(rope.type)}, expected one that vLLM knows: it stops with "Unknown RoPE scaling type" '
                 "when it loads the weights",
                 config.file,
                 rope.at,
@@ -124,6 +127,7 @@ def _rotated(config: Config, rope: Rope) -> int | None:
         head, share = latent, None
     if head is None and type(width) is int and type(heads) is int and heads > 0:
         head = width // heads
-    if type(head) is not int or not (share is None or isinstance(share, (int, float))):
+    share = 1.0 if share is None else share
+    if type(head) is not int or not isinstance(share, (int, float)) or not (0 < share <= 1 and 0 < head < LARGEST):
         return None
-    return int(head * (1.0 if share is None else share)) // 2
+    return int(head * share) // 2
