@@ -41,8 +41,8 @@ def rope_type_conflict(config: Config, ropes: tuple[Rope, ...]) -> Iterator[Find
     for rope in ropes:
         if rope.conflict:
             yield Finding(
-                f"type is {shorten(rope.values['type'])} and rope_type is {shorten(rope.values['rope_type'])}, expected "
-                "the same: vLLM refuses the model, and other runtimes take either",
+                f"type is {shorten(rope.values['type'])} and rope_type is {shorten(rope.values['rope_type'])}, "
+                "expected the same: vLLM refuses the model, and other runtimes take either",
                 config.file,
                 f"{rope.at}/type",
             )

@@ -154,8 +154,8 @@ def _other_modality(
     towers = [k for k in ("vision_config", "audio_config") if isinstance(config.root.get(k), dict)]
     if name.endswith("ForConditionalGeneration") and name in registry.multimodal and towers and not has_tower:
         yield _finding(
-            f"architectures is {shorten([name])} and config.json has a {towers[0]}, but no tensor is of such a tower, expected "
-            "the text class of the family, or all tensors: the tower is left uninitialised",
+            f"architectures is {shorten([name])} and config.json has a {towers[0]}, but no tensor is of such a tower, "
+            "expected the text class of the family, or all tensors: the tower is left uninitialised",
             severity,
         )
 

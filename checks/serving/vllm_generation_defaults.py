@@ -59,7 +59,7 @@ def vllm_generation_defaults(generation_config: JsonObject, target: Targets) -> 
     values = {key: value for key, value in generation_config.items() if type(value) in (int, float)}
     for key, consequence in _odd(values).items():
         yield Finding(
-            f"{key} is {shorten(values[key])}, expected none: it becomes the default of a vLLM server, and {consequence}",
+            f"{key} is {shorten(values[key])}, expected none: it becomes a vLLM server's default, and {consequence}",
             FILE,
             f"/{key}",
             severity,
@@ -68,8 +68,8 @@ def vllm_generation_defaults(generation_config: JsonObject, target: Targets) -> 
     greedy = generation_config.get("do_sample") is False and values.get("temperature", 1.0) > COLD
     if named and greedy and (hot := [key for key in SAMPLING if key in set_here]):
         yield Finding(
-            f"do_sample is false but {hot[0]} is {shorten(values[hot[0]])}, expected one of the two: vLLM does not read "
-            "do_sample and samples, transformers is greedy",
+            f"do_sample is false but {hot[0]} is {shorten(values[hot[0]])}, expected one of the two: vLLM does not "
+            "read do_sample and samples, transformers is greedy",
             FILE,
             "/do_sample",
             severity,
