@@ -17,6 +17,7 @@ from modelcheck.facts.periodic import periodic_gaps
 from modelcheck.facts.tensor_names import wrapped
 from modelcheck.facts.tensors import Tensor, Tensors
 from modelcheck.finding import Finding
+from modelcheck.sources import memory
 from modelcheck.testing import lint_overlay, write_overlay
 
 HEAD, EMBEDDING, INDEX = "lm_head.weight", "model.embed_tokens.weight", "model.safetensors.index.json"
@@ -194,6 +195,12 @@ class TestWrapperPrefix:
         lora = {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": np.ones((8, 64), np.float32)}
         (tmp_path / "adapter_model.safetensors").write_bytes(tiny.safetensors(lora))
         assert modelcheck.lint(tmp_path, select=["wrapper-prefix"]).findings == []
+
+    def test_a_live_model_is_saved_without_its_wrappers(self) -> None:
+        import torch
+
+        state = {"_orig_mod.model.norm.weight": torch.ones(2), "module.model.head.weight": torch.ones(3)}
+        assert list(memory._saved_names(state)) == ["model.norm.weight", "model.head.weight"]
 
 
 class TestHeadMissing:
