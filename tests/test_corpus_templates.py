@@ -101,3 +101,11 @@ def test_ignored_generation_prompts(found: Found, rows: dict[str, Row]) -> None:
     same = {file for file, row in rows.items() if row["agp_effect"] in ("ignored", "n/a")}
     assert set(found["generation-prompt-ignored"]) <= same
     assert len(found["generation-prompt-ignored"]) >= 13
+
+
+def test_prompts_that_are_no_prefix(rows: dict[str, Row], found: Found) -> None:
+    told = {name for name, f in found["prompt-not-prefix"].items() if f.severity is Severity.WARNING}
+    unstable = {name for name, row in rows.items() if row["prefix_genprompt"] == "UNSTABLE"}
+    assert told <= unstable
+    # Guard models end with a question in prose, which is no prompt to go on from.
+    assert all("guard" in name for name in unstable - told)

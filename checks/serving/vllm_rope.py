@@ -32,8 +32,6 @@ REQUIRED = {
 def vllm_rope(config: Config, ropes: tuple[Rope, ...], target: Targets) -> Iterator[Finding]:
     """The RoPE parameters are such that vLLM, or transformers 5, cannot build the embedding.
 
-    Symptoms: loading or serving fails; answers are garbage, or worse than they should be
-
     Why: a missing key or an unknown type is an exception at start. Factors of the wrong length are only a warning in
     the log, and then the positions of every long text are wrong.
 
@@ -62,54 +60,54 @@ def vllm_rope(config: Config, ropes: tuple[Rope, ...], target: Targets) -> Itera
     keras-hub PR #2272; measured with vLLM 0.32.
     """
     required = target.severity("vllm", "transformers", "trl", named=Severity.ERROR, unnamed=Severity.ERROR)
-    if target.may_be("transformers", below=(5,)) and "vllm" not in target:
+    if required and target.may_be("transformers", below=(5,)) and "vllm" not in target:
         required = Severity.WARNING
     vllm_only = target.severity("vllm", named=Severity.ERROR, unnamed=Severity.INFO)
     for rope in ropes:
-        kind, known = _kind(rope), isinstance(rope.type, str)
         if "vllm" in target and rope.conflict:
-            old, new = shorten(rope.values["type"]), shorten(rope.values["rope_type"])
-            message = f'type is {old} and rope_type is {new}, expected the same: vLLM stops with "Found conflicts between ..."'
+            two = f"type is {shorten(rope.values['type'])} and rope_type is {shorten(rope.values['rope_type'])}"
+            message = f'{two}, expected the same: vLLM stops with "Found conflicts between ..."'
             yield Finding(message, config.file, rope.at)
-        missing = [key for key in REQUIRED.get(kind, ()) if rope.values.get(key) is None]
-        if kind == "dynamic" and not {"factor", "alpha"} & rope.values.keys():
-            missing = ["factor"]
-        if rope.type == "mrope" and "mrope_section" not in rope.values:
-            missing = ["mrope_section"]
-        if missing and required:
-            yield Finding(
-                f"rope type {shorten(kind)} has no {' and no '.join(missing)}, expected "
-                f'{"it" if len(missing) == 1 else "them"}: transformers 5 and vLLM stop with "Missing required keys"',
-                config.file,
-                rope.at,
-                required,
+        if (missing := _missing(rope)) and required:
+            them = "it" if len(missing) == 1 else "them"
+            message = (
+                f"rope type {shorten(_kind(rope))} has no {' and no '.join(missing)}, expected {them}: transformers 5 "
+                'and vLLM stop with "Missing required keys"'
             )
-        if (not known or rope.type not in TYPES) and vllm_only:
+            yield Finding(message, config.file, rope.at, required)
+        if vllm_only and (not isinstance(rope.type, str) or rope.type not in TYPES):
             message = (
                 f"rope type is {shorten(rope.type)}, expected one that vLLM knows: it stops with "
                 '"Unknown RoPE scaling type" when it loads the weights'
             )
             yield Finding(message, config.file, rope.at, vllm_only)
-        if kind == "longrope":
-            yield from _lengths(config, rope, target)
+        if required and _kind(rope) == "longrope":
+            yield from _lengths(config, rope)
+
+
+def _missing(rope: Rope) -> list[str]:
+    kind = _kind(rope)
+    if kind == "dynamic" and not {"factor", "alpha"} & rope.values.keys():
+        return ["factor"]
+    if rope.type == "mrope" and "mrope_section" not in rope.values:
+        return ["mrope_section"]
+    return [key for key in REQUIRED.get(kind, ()) if rope.values.get(key) is None]
 
 
 def _kind(rope: Rope) -> str:
     return LEGACY_NAMES.get(str(rope.type), str(rope.type))
 
 
-def _lengths(config: Config, rope: Rope, target: Targets) -> Iterator[Finding]:
+def _lengths(config: Config, rope: Rope) -> Iterator[Finding]:
     expected = _rotated(config, rope)
-    severity = target.severity("vllm", "transformers", "trl", named=Severity.ERROR, unnamed=Severity.ERROR)
     for key in ("short_factor", "long_factor"):
         factors = rope.values.get(key)
-        if isinstance(factors, list) and expected is not None and len(factors) != expected and severity:
+        if isinstance(factors, list) and expected is not None and len(factors) != expected:
             yield Finding(
                 f"{key} has length {len(factors)}, expected {expected}, half of the rotated part of a head (head_dim "
                 "times partial_rotary_factor): vLLM only warns, and the positions are wrong or it crashes",
                 config.file,
                 f"{rope.at}/{key}",
-                severity,
             )
 
 

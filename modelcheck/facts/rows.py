@@ -9,6 +9,7 @@ from modelcheck.fact import Missing, NotApplicable, fact
 
 from .config import Config
 from .embeddings import FLOATS, input_embedding
+from .files import Files
 from .tensors import Shard, Tensors
 
 
@@ -21,7 +22,7 @@ class Rows:
 
 
 @fact
-def rows(shards: Mapping[str, Shard], config: Config | None = None) -> Rows:
+def rows(files: Files, shards: Mapping[str, Shard], config: Config | None = None) -> Rows:
     """From the stored tensor; from vocab_size of config.json where it is not at hand, or packed."""
     at_hand = {name: tensor for shard in shards.values() for name, tensor in shard.tensors.items()}
     try:
@@ -31,6 +32,7 @@ def rows(shards: Mapping[str, Shard], config: Config | None = None) -> Rows:
     if tensor is not None and tensor.dtype in FLOATS:
         return Rows(tensor.shape[0], f"the rows of {tensor.name}")
     if config is None:
+        files.require("config.json", "there is no embedding and no config.json")
         raise NotApplicable("there is no embedding and no config.json")
     # Speech models have a vocabulary at the root and another in the text part: the larger one bounds every id.
     sizes = [size for of_text in (False, True) if (size := config.integer("vocab_size", of_text=of_text)) is not None]
