@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint slow bench clean
+.PHONY: demo test lint slow bench docs clean
 
 demo: $(VENV)/core.stamp
 	$(BIN)/modelcheck demo
@@ -24,6 +24,9 @@ slow: $(VENV)/test.stamp
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/run.py
+
+docs: $(VENV)/core.stamp
+	$(BIN)/python tools/rule_pages.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

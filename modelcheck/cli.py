@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from modelcheck import __version__
 from modelcheck.errors import PackError, UsageError
-from modelcheck.finding import Severity
 
 if TYPE_CHECKING:
-    from modelcheck.engine import Options
     from modelcheck.report import TargetReport
 
-CLEAN, FOUND, USAGE, INTERNAL = range(4)
+FORMS = ("text", "json", "sarif", "github")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,26 +66,77 @@ def set_up_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @set_up_options
 @run_options
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
+@click.option("--output-file", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report there.")
+@click.option("--statistics", is_flag=True, help="Show how often each rule fired instead of the findings.")
+@click.option("--baseline", type=click.Path(dir_okay=False), metavar="FILE", help="Leave out what this file knows.")
+@click.option("--write-baseline", is_flag=True, help="Write the findings to the --baseline file instead.")
 def lint(
     targets: tuple[str, ...],
     form: str,
-    exit_zero: bool,
+    output_file: str | None,
+    baseline: str | None,
     base: str | None,
     chat_template: str | None,
     lora: str | None,
+    *,
+    statistics: bool,
+    write_baseline: bool,
+    exit_zero: bool,
     **said: Any,
 ) -> None:
     """Say what will go wrong with checkpoint folders in fine-tuning and serving, from their files alone.
 
     Exit code: 0 clean, 1 findings, 2 a target cannot be read or the call is wrong, 3 an error of ours.
     """
-    from modelcheck.engine import lint_folders
+    from modelcheck import baseline as known_findings
+    from modelcheck.output import statistics as table
+    from modelcheck.run import Run
 
-    options, fail_on, strict = _settings(said)
-    options = replace(options, base=base, chat_template=chat_template, lora=lora)
-    reports = _print(lint_folders(targets, options), form)
-    sys.exit(exit_code(reports, fail_on, strict=strict, exit_zero=exit_zero))
+    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora)
+    if write_baseline and not baseline:
+        raise UsageError("--write-baseline needs --baseline FILE, the file to write")
+    known = known_findings.read(Path(baseline)) if baseline and not write_baseline else Counter[str]()
+    with click.open_file(output_file or "-", "w", encoding="utf-8") as stream:
+        shown = None if statistics or write_baseline else form
+        reports = _print(run.lint(targets, known), shown, stream)
+        if statistics:
+            click.echo(table(reports), file=stream)
+    if baseline and write_baseline:
+        click.echo(f"{known_findings.write(Path(baseline), reports)} findings are in {baseline}", err=True)
+    sys.exit(run.exit_code(reports, exit_zero=exit_zero or write_baseline))
+
+
+@cli.command()
+@click.argument("target")
+@click.option("--messages", type=click.Path(dir_okay=False), metavar="FILE", help="A conversation as JSON.")
+@click.option("--add-generation-prompt", is_flag=True, help="End with the header of the next answer.")
+@click.option("--set", "variables", multiple=True, metavar="NAME=VALUE", help="Set a switch: enable_thinking=false.")
+@click.option("--ids", is_flag=True, help="List the tokens with their ids.")
+def render(
+    target: str, messages: str | None, variables: tuple[str, ...], *, add_generation_prompt: bool, ids: bool
+) -> None:
+    """Show a conversation as the model gets it: roles, special tokens, and what would carry loss."""
+    from modelcheck.output import conversation
+    from modelcheck.show import conversation as rendered
+    from modelcheck.show import read_messages
+
+    given = {"add_generation_prompt": add_generation_prompt, **dict(map(_variable, variables))}
+    shown = rendered(Path(target), read_messages(Path(messages) if messages else None), given)
+    click.echo(conversation.render(shown, ids=ids, colour=sys.stdout.isatty()))
+
+
+def _variable(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value as JSON where it is some, else as a text."""
+    import json
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text!r}: expected NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 @cli.command()
@@ -119,48 +168,24 @@ def demo(folder: str | None) -> None:
         click.echo(f"A small but complete checkpoint with classic faults is in {place}\n$ modelcheck lint {place}\n")
         from modelcheck.engine import Options, lint_folders
 
-        _print(lint_folders([place], Options()), "text")
+        _print(lint_folders([place], Options()), "text", sys.stdout)
         click.echo("Next: `modelcheck explain double-bos`, or `modelcheck lint` on a checkpoint of your own.")
 
 
-def _settings(said: dict[str, Any]) -> tuple[Options, Severity, bool]:
-    """What the command line says over what the settings file says."""
-    from modelcheck import settings
-    from modelcheck.engine import Options
-
-    found = settings.find(Path.cwd())
-    value = {name: getattr(found, name) if said[name] in (None, ()) else said[name] for name in said}
-    fail_on, strict = Severity[value.pop("fail_on").upper()], value.pop("strict")
-    return Options(**value), fail_on, strict
-
-
-def _print(reports: Iterable[TargetReport], form: str) -> list[TargetReport]:
-    """Print each report as it is there (text), or all in one document (JSON)."""
-    from modelcheck.output import json, text
+def _print(reports: Iterable[TargetReport], form: str | None, stream: IO[str]) -> list[TargetReport]:
+    """Write each report as it is there (text), or all in one document; nothing where `form` is None."""
+    from modelcheck import packs
+    from modelcheck.output import document, text
 
     gathered = []
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = shutil.get_terminal_size().columns if stream.isatty() else None
     for report in reports:
         gathered.append(report)
         if form == "text":
-            click.echo(text.render(report, width))
-    if form == "json":
-        click.echo(json.render(gathered))
+            click.echo(text.render(report, width), file=stream)
+    if form not in ("text", None):
+        click.echo(document(form, gathered, packs.load().checks), file=stream)
     return gathered
-
-
-def exit_code(reports: Iterable[TargetReport], fail_on: Severity, *, strict: bool, exit_zero: bool) -> int:
-    """The highest code of any target. `exit_zero` forgives findings, not what could not be read."""
-    return max((_code(report, fail_on, strict, exit_zero) for report in reports), default=CLEAN)
-
-
-def _code(report: TargetReport, fail_on: Severity, strict: bool, exit_zero: bool) -> int:
-    if report.internal:
-        return INTERNAL
-    if report.error:
-        return USAGE
-    failed = any(f.severity >= fail_on for f in report.findings) or (strict and report.skipped)
-    return FOUND if failed and not exit_zero else CLEAN
 
 
 def main() -> None:
@@ -169,4 +194,4 @@ def main() -> None:
         cli(standalone_mode=True)
     except (UsageError, PackError) as error:
         click.echo(f"modelcheck: {error}", err=True)
-        sys.exit(USAGE)
+        sys.exit(2)

@@ -12,6 +12,8 @@ from modelcheck.finding import Finding, Severity
 def malformed_file() -> Iterator[Finding]:
     """A file of the checkpoint is broken.
 
+    Symptoms: loading or serving fails
+
     Why: what the file holds cannot be read, so loaders fail on it or, worse, read something else. Rules that
     need the file are listed as could-not-check, never as passed.
 

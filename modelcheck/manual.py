@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import re
 
-REQUIRED = ("Why", "Common causes", "Bad", "Good", "Traps", "Sources")
-HEADING = re.compile(r"^(Why|Common causes|Bad|Good|Traps|Fix safety|Sources):[ \t]*", re.MULTILINE)
+REQUIRED = ("Symptoms", "Why", "Common causes", "Bad", "Good", "Traps", "Sources")
+# What a user sees go wrong; every rule names at least one, and the documentation is indexed by them.
+SYMPTOMS = (
+    "the model does not stop, or stops in the wrong place",
+    "answers are garbage, or worse than they should be",
+    "training runs, and part of the model does not learn",
+    "training and serving see different text",
+    "loading or serving fails",
+    "generation is slow, or takes too much memory",
+    "a downloaded file could do harm",
+)
+HEADING = re.compile(r"^(Symptoms|Why|Common causes|Bad|Good|Traps|Fix safety|Sources):[ \t]*", re.MULTILINE)
 BLOCK = re.compile(r"^[ \t]*```(\w+) (\S+)\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL)
 
 
@@ -18,6 +28,12 @@ def sections(manual: str) -> dict[str, str]:
 def missing_headings(manual: str) -> list[str]:
     """The headings that every manual of ours must have and this one lacks."""
     return [heading for heading in REQUIRED if heading not in sections(manual)]
+
+
+def symptoms(manual: str) -> list[str]:
+    """The symptoms that a manual names, in the words of SYMPTOMS (or its own, which a test refuses)."""
+    text = " ".join(sections(manual).get("Symptoms", "").split())
+    return [symptom.strip().rstrip(".") for symptom in text.split(";") if symptom.strip()]
 
 
 def examples(manual: str, heading: str) -> dict[str, str]:

@@ -29,6 +29,8 @@ class TargetReport:
     internal: list[str] = field(default_factory=list)
     not_applicable: int = 0
     hidden: int = 0
+    known: int = 0
+    ignored: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def hide_below(self, confidence: Confidence) -> None:

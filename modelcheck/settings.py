@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from modelcheck import ignores
 from modelcheck.errors import UsageError, did_you_mean
 from modelcheck.facts.files import json_type
+from modelcheck.ignores import ModelIgnore
 
 FAIL_ON = ("error", "warning", "info")
 WEIGHTS = ("none", "embeddings", "full")
@@ -26,6 +28,7 @@ class Settings:
     weights: str = "embeddings"
     pedantic: bool = False
     strict: bool = False
+    per_model_ignore: tuple[ModelIgnore, ...] = ()
 
 
 CHOICES = {"fail_on": FAIL_ON, "weights": WEIGHTS}
@@ -65,6 +68,8 @@ def _read(path: Path, table: Mapping[str, Any]) -> Settings:
 
 
 def _value(path: Path, key: str, name: str, value: Any) -> Any:
+    if name == "per_model_ignore":
+        return ignores.parse(path, value)
     default = getattr(Settings(), name)
     if isinstance(default, list):
         right = isinstance(value, list) and all(isinstance(item, str) for item in value)

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from dataclasses import dataclass
 from typing import Any
 
 from modelcheck.finding import Finding
 from modelcheck.testing import lint_overlay
+
+CONVERSATION = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Which colour has the sky?"},
+    {"role": "assistant", "content": "Blue."},
+    {"role": "user", "content": "And grass?"},
+    {"role": "assistant", "content": "Green."},
+]
 
 
 def found(slug: str, **options: Any) -> list[Finding]:
@@ -19,3 +30,20 @@ def found(slug: str, **options: Any) -> list[Finding]:
 
 def severities(findings: list[Finding]) -> list[str]:
     return [str(f.severity) for f in findings]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command printed and how it ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str) -> Result:
+    """`modelcheck ARGUMENTS` in a process of its own, without a terminal."""
+    command = [sys.executable, "-m", "modelcheck", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    return Result(done.returncode, done.stdout, done.stderr)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support import run
 
 from modelcheck.testing import write_overlay
 
@@ -36,23 +34,6 @@ def healthy(tmp_path: Path) -> str:
 @pytest.fixture
 def faulty(tmp_path: Path) -> str:
     return str(write_overlay(tmp_path / "faulty", PAD_IS_EOS))
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command printed and how it ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-def run(*arguments: str) -> Result:
-    """`modelcheck ARGUMENTS` in a process of its own, without a terminal."""
-    command = [sys.executable, "-m", "modelcheck", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "Traceback" not in done.stderr
-    return Result(done.returncode, done.stdout, done.stderr)
 
 
 class TestExitCodes:

@@ -45,7 +45,8 @@ def found() -> Found:
         for path in sorted((CORPUS / "templates").glob("*.jinja")):
             template = Template(path.read_text(encoding="utf-8"), path.name, None)
             for check, findings in _run(template, renderer, checks):
-                result[check.slug] |= {path.name: finding for finding in findings}
+                for finding in findings:
+                    result[check.slug][path.name] = finding
     return result
 
 

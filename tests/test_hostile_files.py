@@ -72,7 +72,7 @@ def named(target: Mapping[str, Any], file: str) -> str:
     return str(finding["message"])
 
 
-# -- safetensors ---------------------------------------------------------------------------------------------------------
+# -- safetensors ------------------------------------------------------------------------------------------------------
 
 
 def safetensors(header: object, body: bytes = b"", length: int | None = None) -> bytes:
@@ -168,7 +168,7 @@ def test_a_row_as_wide_as_a_disk(tmp_path: Path) -> None:
     assert "expected rows and columns" in json.dumps(target["skipped"])
 
 
-# -- the index -----------------------------------------------------------------------------------------------------------
+# -- the index --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_an_index_with_as_many_escapes_as_it_can_hold(tmp_path: Path) -> None:
     assert finding["slug"] == "index-escapes-folder"
 
 
-# -- JSON ----------------------------------------------------------------------------------------------------------------
+# -- JSON -------------------------------------------------------------------------------------------------------------
 
 BAD_JSON = {
     "empty": (b"", "is empty"),
@@ -229,7 +229,7 @@ def test_json_that_grows_when_it_is_parsed(tmp_path: Path) -> None:
     assert in_a_process(tmp_path)["findings"]
 
 
-# -- a tokenizer on which the Rust parser panics -------------------------------------------------------------------------
+# -- a tokenizer on which the Rust parser panics ----------------------------------------------------------------------
 
 PANICS: dict[str, dict[str, object]] = {
     "while-it-is-read": {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
@@ -257,7 +257,7 @@ def test_a_tokenizer_that_knows_no_letter_is_no_bad_file(tmp_path: Path) -> None
     assert broken(tmp_path) == []
 
 
-# -- what is no file -----------------------------------------------------------------------------------------------------
+# -- what is no file --------------------------------------------------------------------------------------------------
 
 
 def loop(path: Path) -> None:
@@ -318,7 +318,7 @@ def test_no_permission_to_enter_the_folder(tmp_path: Path) -> None:
     assert f"{tmp_path}: Permission denied" in answer.stdout + answer.stderr
 
 
-# -- any JSON value anywhere ---------------------------------------------------------------------------------------------
+# -- any JSON value anywhere ------------------------------------------------------------------------------------------
 
 numbers = st.integers() | st.integers(-3, 400) | st.floats() | st.sampled_from([10**30, -(10**30), 2**32, 2**63])
 texts = st.text(max_size=6) | st.sampled_from(

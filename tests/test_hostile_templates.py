@@ -1,4 +1,4 @@
-"""A template is a program from the internet: whatever it does, the answer comes within seconds and its neighbours' too."""
+"""A template is a program from the internet: whatever it does, its answer comes soon, and so do its neighbours'."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import pytest
 
 from modelcheck import Severity, packs
 from modelcheck.check import Check
-from modelcheck.manual import examples, missing_headings
+from modelcheck.manual import SYMPTOMS, examples, missing_headings, symptoms
 from modelcheck.testing import lint_overlay, type_mismatches
 
 CHECKS = packs.load().checks
@@ -36,6 +36,12 @@ def test_bad_example_fires_and_nothing_else_is_an_error(check: Check) -> None:
 @pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.slug)
 def test_manual_has_all_headings(check: Check) -> None:
     assert missing_headings(check.manual) == []
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.slug)
+def test_manual_names_symptoms_by_which_it_can_be_found(check: Check) -> None:
+    assert symptoms(check.manual)
+    assert set(symptoms(check.manual)) <= set(SYMPTOMS)
 
 
 def test_annotations_agree_with_the_facts() -> None:

@@ -1,4 +1,4 @@
-"""Compare a wheel's names with the repository's: every module of ours once, under modelcheck/, and nothing else.
+"""Compare a wheel's names with the repository's: every module and table once, under modelcheck/, and nothing else.
 
 Usage: python tools/compare_wheel.py WHEEL [REPOSITORY]
 """
@@ -18,7 +18,7 @@ def expected(repository: Path) -> set[str]:
     """The names that the tracked files of the core and the packs have in a wheel."""
     command = ["git", "ls-files", "--", "modelcheck", *PACKS]
     tracked = subprocess.check_output(command, cwd=repository, text=True).splitlines()
-    ours = [name for name in tracked if name.endswith((".py", "/py.typed"))]
+    ours = [name for name in tracked if name.endswith((".py", "/py.typed")) or name.startswith("modelcheck/data/")]
     return {name if name.startswith("modelcheck/") else f"modelcheck/{name}" for name in ours}
 
 

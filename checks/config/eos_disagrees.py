@@ -13,6 +13,8 @@ from modelcheck.finding import Finding, Severity
 def eos_disagrees(stop_ids: StopIds, special_tokens: SpecialTokens, is_chat: bool) -> Iterator[Finding]:
     """The files name different tokens as the end of a turn.
 
+    Symptoms: the model does not stop, or stops in the wrong place
+
     Why: transformers and vLLM stop at the ids of generation_config.json (of config.json where it names none), trainers
     teach the model to write the tokenizer's EOS. If that is not among the stop ids the tuned model writes its EOS and
     goes on, or an engine that reads another file stops elsewhere.

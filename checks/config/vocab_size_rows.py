@@ -15,6 +15,8 @@ from modelcheck.finding import Finding, Severity
 def vocab_size_rows(config: Config, tensors: Tensors) -> Iterator[Finding]:
     """config.json's vocab_size is not the number of rows of the input embedding.
 
+    Symptoms: loading or serving fails
+
     Why: loaders make a matrix of `vocab_size` rows and copy the stored one into it. Where the two differ they stop
     with a size mismatch or, told to ignore mismatches, train with a random embedding.
 

@@ -15,6 +15,8 @@ from modelcheck.finding import Finding, Severity
 def index_escapes_folder(files: Files, weight_indexes: tuple[WeightIndex, ...]) -> Iterator[Finding]:
     """The index of the weights names files outside the checkpoint's folder.
 
+    Symptoms: a downloaded file could do harm
+
     Why: loaders join the names of the index to the folder without looking at them, so an index that somebody else
     wrote decides which of your files is opened as weights. Saved or served again, what it held travels with the model.
 

@@ -13,6 +13,8 @@ from modelcheck.finding import Finding, Severity
 def template_resource_bomb(rendered: Mapping[str, Rendering]) -> Iterator[Finding]:
     """The chat template uses up the machine that renders it.
 
+    Symptoms: a downloaded file could do harm
+
     Why: a chat template is a program that comes with the download and runs in your trainer or server. jinja2's sandbox
     keeps it from your files, not from endless loops, numbers of a billion digits or strings of gigabytes: one request
     takes the process down. modelcheck renders templates in a process of its own with bounds, and this one hit them.

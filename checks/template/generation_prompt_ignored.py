@@ -14,6 +14,8 @@ from modelcheck.finding import Finding, Severity
 def generation_prompt_ignored(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
     """The chat template does not open the assistant's turn when it is asked to.
 
+    Symptoms: training and serving see different text; answers are garbage, or worse than they should be
+
     Why: with `add_generation_prompt=True` the prompt must end with the header of the assistant's turn, as it stands
     before every answer in training. Without it the model has to guess the header first: it may write another user
     turn, or answer in a format that the caller cannot parse.
@@ -42,8 +44,8 @@ def generation_prompt_ignored(conversations: Mapping[str, Rendering]) -> Iterato
         {% endif %}
         ```
 
-    Traps: where the answer follows the user's turn directly (`[INST]` templates, or a header that is glued to the user's
-    turn) there is nothing to add. A header that is always there, also after the last answer, is information.
+    Traps: where the answer follows the user's turn directly (`[INST]` templates, or a header glued to the user's turn)
+    there is nothing to add. A header that is always there, also after the last answer, is information.
 
     Sources: unsloth's tokenizer_utils; of 145 published templates that ignore the flag, 112 have nothing to add.
     """
@@ -63,16 +65,16 @@ def _fault(view: View) -> tuple[str, Severity] | None:
     if not all(isinstance(value, bool) for value in view.switches.values()):
         return None  # a mode with a name of its own may be for another thing than chatting
     if dangling := view.dangling_header:
-        return (
+        always = (
             f"prints the assistant header ({shorten(dangling)}) always, also after the last answer, expected it only "
-            "with add_generation_prompt=True: training texts end with a header that nothing follows",
-            Severity.INFO,
+            "with add_generation_prompt=True: training texts end with a header that nothing follows"
         )
+        return always, Severity.INFO
     if not view.missing_header:
         return None
-    return (
+    never = (
         "renders the same text with add_generation_prompt=True as without, expected it to end with "
         f"{shorten(view.missing_header)}, which stands before the assistant's messages: "
-        "the model has to guess that it is to answer",
-        Severity.WARNING,
+        "the model has to guess that it is to answer"
     )
+    return never, Severity.WARNING

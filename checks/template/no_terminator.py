@@ -13,6 +13,8 @@ from modelcheck.finding import Finding, Severity
 def no_terminator(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
     """The chat template writes nothing after the last assistant message.
 
+    Symptoms: the model does not stop, or stops in the wrong place
+
     Why: a model trained on its text never sees a turn end, so it never learns to stop and writes on until the length
     limit. A model that was trained with another template stops for now, and forgets it in the fine-tune.
 
@@ -46,7 +48,8 @@ def no_terminator(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
     Traps: blank text is no terminator. A template that prints no assistant message at all is not judged.
     A switch that leaves the last message open, and changes nothing else, is there to have it continued.
 
-    Sources: TRL's is_chat_template_stop_token_trained; axolotl's warning about EOS and EOT; 89 of 786 published templates.
+    Sources: TRL's is_chat_template_stop_token_trained; axolotl's warning about EOS and EOT; 92 of 786 published
+    templates.
     """
     for rendering in conversations.values():
         base = next(rendering.views()).texts.get("chat", "")
@@ -57,8 +60,8 @@ def no_terminator(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
             if tail is not None and not tail.strip() and not left_open:
                 shown = "nothing" if not tail else f"only {tail!r}"
                 message = (
-                    f"{rendering.subject}{view.under} writes {shown} after the last assistant message, expected a token "
-                    "that ends the turn: a model tuned with it does not learn to stop"
+                    f"{rendering.subject}{view.under} writes {shown} after the last assistant message, expected a "
+                    "token that ends the turn: a model tuned with it does not learn to stop"
                 )
                 yield Finding(message, rendering.template.file, rendering.template.at)
                 break

@@ -16,6 +16,8 @@ NAMES = ("system", "system_prompt")
 def system_dropped(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
     """The chat template leaves the system message out, without an error.
 
+    Symptoms: training and serving see different text; answers are garbage, or worse than they should be
+
     Why: the instructions that training rows or callers give in the system message never reach the model. Nothing
     fails; answers just do not follow them.
 

@@ -15,6 +15,8 @@ RAISES = "so apply_chat_template raises, in training and in serving"
 def template_broken(rendered: Mapping[str, Rendering]) -> Iterator[Finding]:
     """The chat template does not compile, or it fails on a plain user message.
 
+    Symptoms: loading or serving fails
+
     Why: every `apply_chat_template` call raises, and servers answer every chat request with an error. A trainer may
     start, load the model, and fail on the first row.
 
@@ -41,10 +43,10 @@ def template_broken(rendered: Mapping[str, Rendering]) -> Iterator[Finding]:
         {% endif %}
         ```
 
-    Traps: multimodal templates want contents as lists of parts, so both are tried. A template for tool use, documents or
-    safety guidelines needs what it is for: information, unless it is one of a named list, where that is its job. Named
-    lists are checked entry by entry. A template that refuses a plain chat by `raise_exception` may be made for messages of
-    its own kind (translation models): a warning.
+    Traps: multimodal templates want contents as lists of parts, so both are tried. A template for tool use, documents
+    or safety guidelines needs what it is for: information, unless it is one of a named list, where that is its
+    job. Named lists are checked entry by entry. A template that refuses a plain chat by `raise_exception` may be made
+    for messages of its own kind (translation models): a warning.
 
     Sources: transformers' apply_chat_template; 6 of 285 published templates need more than a user message.
     """

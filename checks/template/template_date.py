@@ -22,6 +22,8 @@ SHOWN = {
 def template_date(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
     """The chat template writes the date of today into the prompt.
 
+    Symptoms: training and serving see different text
+
     Why: training texts differ from day to day, the model learns the date of the training run, and every later prompt
     carries a date that it never saw. Caches of the prompt's beginning miss every midnight. Runtimes whose template
     engine has no `strftime_now` (TGI, older llama.cpp) fail or write another date.
@@ -67,8 +69,9 @@ def template_date(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
             if found := _difference(view):
                 name, before, after = found
                 message = (
-                    f"{rendering.subject}{view.under} renders {SHOWN[name]} with {shorten(before)} at one moment and with "
-                    f"{shorten(after)} at another, expected the same text: what is trained is not what is served later"
+                    f"{rendering.subject}{view.under} renders {SHOWN[name]} with {shorten(before)} at one moment "
+                    f"and with {shorten(after)} at another, expected the same text: what is trained is not what is "
+                    "served later"
                 )
                 yield Finding(message, rendering.template.file, rendering.template.at)
                 break

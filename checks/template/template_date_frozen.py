@@ -19,6 +19,8 @@ PROMPTS = ("user", "prompt", "system_prompt")
 def template_date_frozen(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
     """The chat template tells the model a fixed date as if it were today's.
 
+    Symptoms: training and serving see different text; answers are garbage, or worse than they should be
+
     Why: the model is told a wrong date in every prompt, answers questions about time from it, and carries the line
     through the whole of a fine-tune.
 

@@ -28,6 +28,8 @@ def terminator_not_eos(
 ) -> Iterator[Finding]:
     """The token that ends the assistant's turn is not one at which generation stops.
 
+    Symptoms: the model does not stop, or stops in the wrong place
+
     Why: the model was trained to end its turn with the template's terminator. If that is neither the tokenizer's EOS
     nor in the `eos_token_id` of generation_config.json, generation runs past it: the model goes on to talk to itself
     until the length limit.
@@ -53,8 +55,8 @@ def terminator_not_eos(
         ```
 
     Traps: the EOS of the tokenizer and the list of generation_config.json both count (Gemma: `<eos>` and the turn's end
-    in the list). A newline after the terminator, or an EOS behind it (Phi-3), is healthy; an assistant header left behind
-    it is not looked at. In a folder that holds a tokenizer alone the list may be elsewhere: a warning.
+    in the list). A newline after the terminator, or an EOS behind it (Phi-3), is healthy; an assistant header left
+    behind it is not looked at. In a folder that holds a tokenizer alone the list may be elsewhere: a warning.
 
     Fix safety: appending the terminator to the stop list is safe; replacing the tokenizer's EOS is not.
 

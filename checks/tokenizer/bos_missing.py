@@ -26,6 +26,8 @@ def bos_missing(
 ) -> Iterator[Finding]:
     """The model was trained to begin with BOS, and nothing puts one there.
 
+    Symptoms: answers are garbage, or worse than they should be
+
     Why: Gemma without its BOS is a different, broken model: its perplexity rises from 3.5 to 5,900,000,000. Llama and
     Mistral merely get worse. Training without the BOS that serving adds (or the reverse) shifts every prompt.
 

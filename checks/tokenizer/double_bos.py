@@ -19,6 +19,8 @@ def double_bos(
 ) -> Iterator[Finding]:
     """The chat template writes a BOS and the tokenizer adds another.
 
+    Symptoms: answers are garbage, or worse than they should be; training and serving see different text
+
     Why: a text that was rendered first and encoded afterwards begins with two BOS tokens, which the model never saw in
     training: its answers get worse, and nobody is told. `apply_chat_template(tokenize=True)` is right by itself;
     trainers fed with rendered text, evaluation harnesses and completion endpoints are not.

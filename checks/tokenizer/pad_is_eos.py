@@ -20,6 +20,8 @@ CONSEQUENCE = (
 def pad_is_eos(special_tokens: SpecialTokens, is_chat: bool, config: Config | None = None) -> Iterator[Finding]:
     """The pad token is the EOS token, so the model may never learn to stop.
 
+    Symptoms: the model does not stop, or stops in the wrong place
+
     Why: collators that hide padding from the loss do it by comparing labels with the pad id. If that id is also the
     EOS, every EOS label is hidden, the model is never taught to end a turn, and it writes on until the length limit.
     The loss curve looks perfect.
@@ -49,7 +51,7 @@ def pad_is_eos(special_tokens: SpecialTokens, is_chat: bool, config: Config | No
     if pad and eos and pad.content == eos.content:
         message = f"pad_token and eos_token are both {pad.content!r}, expected two tokens: {CONSEQUENCE}"
         yield Finding(message, pad.file, pad.at, Severity.ERROR if is_chat else Severity.WARNING)
-    elif not pad and config and (pad_id := config.integer("pad_token_id")) is not None:  # noqa: SIM102 two questions
+    elif not pad and config and (pad_id := config.integer("pad_token_id")) is not None:
         if pad_id in token_ids(config.file, {"eos_token_id": config.where("eos_token_id")[1]}, "eos_token_id")[:1]:
             message = (
                 f"pad_token_id and eos_token_id are both {pad_id} and no tokenizer file names a pad token, "

@@ -27,6 +27,8 @@ def pad_missing(
 ) -> Iterator[Finding]:
     """No file names a pad token, so a trainer will choose one, and most choose EOS.
 
+    Symptoms: the model does not stop, or stops in the wrong place; loading or serving fails
+
     Why: batches need padding. Without a pad token batching raises, or the trainer fills the gap by itself: TRL, axolotl
     and LLaMA-Factory all take EOS, which is the fault that `pad-is-eos` describes.
 

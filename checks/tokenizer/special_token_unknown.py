@@ -21,6 +21,8 @@ PROCESSORS = ("processor_config.json", "preprocessor_config.json", "video_prepro
 def special_token_unknown(special_tokens: SpecialTokens, vocabulary: Vocabulary, files: Files) -> Iterator[Finding]:
     """A special token is named that the vocabulary does not have.
 
+    Symptoms: loading or serving fails; the model does not stop, or stops in the wrong place
+
     Why: transformers adds the unknown token behind the vocabulary, with an id that no embedding row was trained for and
     often none exists for: an index error on the GPU, or noise. Other runtimes split the text into pieces, so an EOS of
     that name never stops anything.

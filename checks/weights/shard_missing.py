@@ -18,6 +18,8 @@ def shard_missing(
 ) -> Iterator[Finding]:
     """The index names shards or tensors that are not in the folder.
 
+    Symptoms: loading or serving fails
+
     Why: a loader that finds a shard missing stops with an error, at the start of a job that waited for its GPUs. A
     tensor missing from a shard that is there is worse: most loaders fill it with random numbers and only warn.
 

@@ -20,6 +20,8 @@ def untrained_rows(
 ) -> Iterator[Finding]:
     """The input embedding has rows that were never trained.
 
+    Symptoms: answers are garbage, or worse than they should be
+
     Why: a token whose row never got a gradient is noise to the model, or looks exactly like another token. Nothing is
     lost while it stays unused, so this is an inventory: look at it before giving such a token a meaning.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from modelcheck.check import check
 from modelcheck.facts.embeddings import Embeddings
-from modelcheck.facts.special_tokens import StopIds
+from modelcheck.facts.special_tokens import SpecialTokens, StopIds
 from modelcheck.facts.tokenizer import Tokenizer
 from modelcheck.facts.untrained import Untrained
 from modelcheck.finding import Confidence, Finding, Severity
@@ -24,9 +24,12 @@ def untrained_token_used(
     tokenizer: Tokenizer,
     emitted: Mapping[int, tuple[str, ...]],
     stop_ids: StopIds,
+    special_tokens: SpecialTokens,
     is_chat: bool,
 ) -> Iterator[Finding]:
     """A token that the chat template, a special-token field or a stop id uses has a row that was never trained.
+
+    Symptoms: answers are garbage, or worse than they should be; training runs, and part of the model does not learn
 
     Why: the template of an instruct model on the weights of its base model writes tokens that the base never saw. Their
     rows are zero or all the same, so the model cannot tell a header from an end of turn; gradients turn to NaN or
@@ -46,15 +49,19 @@ def untrained_token_used(
         {"model.embed_tokens.weight": {"2": "normal", "4": "zeros", "5": "zeros"}}
         ```
 
-    Traps: pad, unk and mask tokens, reserved tokens and padding rows are never read: only what is emitted counts. In
-    published instruct models the tokens in use may lie near the centroid of the unused ones: that is information. A
-    dead stop id beside a living one stops nothing and harms nothing: a warning.
+    Traps: pad (also as a further stop id, as Qwen lists it), unk and mask tokens, reserved tokens and padding rows are
+    never read: only what is emitted counts. In published instruct models the tokens in use may lie near the centroid
+    of the unused ones: that is information. A dead stop id beside a living one stops nothing and harms nothing: a
+    warning.
 
     Sources: unsloth#658, unsloth#1056, unsloth#1258; Magikarp's report on Llama-3-8B (254 of 256 special tokens).
     """
     certain, near = untrained.certain, untrained.near_centroid
     stops = {number: f"stop id in {stop.file}" for number, stop in stop_ids.in_force.items()}
     stops = {number: where for number, where in stops.items() if 0 <= number < min(tokenizer.size, untrained.rows)}
+    pad = special_tokens.content("pad_token")
+    if pad and len(stops) > 1:
+        stops = {number: where for number, where in stops.items() if number != tokenizer.id(pad)}
     place = embeddings.tensor.file, embeddings.tensor.name
     for number in sorted({*emitted, *stops} & {*certain, *near}):
         where = [*emitted.get(number, ()), *([stops[number]] if number in stops else [])]

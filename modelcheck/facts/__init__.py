@@ -8,9 +8,14 @@ from .config import config, generation_config
 from .conversations import conversations, rendered
 from .embeddings import embeddings
 from .emitted import emitted
+from .expected import architecture_table, expected_tensors
 from .files import files
+from .finite import non_finite
+from .gaps import tensor_gaps
+from .heads import tie
 from .lora_targets import lora_targets
 from .special_tokens import special_tokens, special_tokens_map, stop_ids, tokenizer_config
+from .tensor_names import quantization, wrapped
 from .tensors import shards, tensors
 from .texts import training_texts
 from .tokenizer import tokenizer, tokenizer_json
@@ -19,6 +24,7 @@ from .vocabulary import vocabulary
 from .weight_index import weight_index, weight_indexes
 
 __all__ = [
+    "architecture_table",
     "adapter_config",
     "adapter_tensors",
     "base_modules",
@@ -27,9 +33,12 @@ __all__ = [
     "conversations",
     "embeddings",
     "emitted",
+    "expected_tensors",
     "files",
     "generation_config",
     "is_chat",
+    "non_finite",
+    "quantization",
     "lora",
     "lora_targets",
     "rendered",
@@ -37,7 +46,9 @@ __all__ = [
     "special_tokens",
     "special_tokens_map",
     "stop_ids",
+    "tensor_gaps",
     "tensors",
+    "tie",
     "tokenizer",
     "tokenizer_config",
     "tokenizer_json",
@@ -46,4 +57,5 @@ __all__ = [
     "vocabulary",
     "weight_index",
     "weight_indexes",
+    "wrapped",
 ]

@@ -14,6 +14,7 @@ from .conversion import CONVERTIBLE, REMEDY, convert
 from .files import Files, refuse_crowded, shorten
 
 if TYPE_CHECKING:
+    from tokenizers import Encoding
     from tokenizers import Tokenizer as Backend
 
 # The largest published tokenizer.json known to us is 33 MB (Gemma 3).
@@ -30,8 +31,16 @@ class Tokenizer:
 
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         """The ids of a text; with `add_special_tokens`, those that the post-processor puts around it too."""
+        return self._encoding(text, add_special_tokens=add_special_tokens).ids
+
+    def pieces(self, text: str) -> list[tuple[int, int, int]]:
+        """(id, start, end) of every token of a text, without what the post-processor adds."""
+        encoding = self._encoding(text, add_special_tokens=False)
+        return [(i, start, end) for i, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)]
+
+    def _encoding(self, text: str, *, add_special_tokens: bool) -> Encoding:
         try:
-            return self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+            return self._backend.encode(text, add_special_tokens=add_special_tokens)
         except BaseException as error:
             problem = f"the tokenizers library cannot encode {shorten(text)} with it: {error}"
             if is_panic(error):

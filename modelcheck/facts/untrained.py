@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ NEAR_CENTROID = 0.20
 PARALLEL, CLUSTER = 0.99, 4
 # Bounds for matrices made to cost time. The largest clusters come first; a centroid needs no more rows than this.
 MOST_CLUSTERS, MOST_SEEDS = 64, 256
+# Rows looked at in one go where the work needs memory for each.
+BLOCK = 1 << 16
 # In fewer columns than this, rows are parallel by chance.
 NARROW = 16
 RESERVED = re.compile(r"reserved|unused|placeholder|extra_id|dummy|\bpad_?\d+", re.IGNORECASE)
@@ -103,11 +106,21 @@ def _equal(keys: NDArray[np.uint64], among: NDArray[np.bool_]) -> list[NDArray[n
     """Groups of two or more ascending indices whose keys are equal."""
     import numpy as np
 
-    ordered = np.sort(keys[among])
+    ordered = keys[among]
+    ordered.sort()
     repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    ids = np.flatnonzero(among & np.isin(keys, repeated))
+    del ordered
+    if not len(repeated):
+        return []
+    # By bisection, a block at a time: np.isin would sort all keys once more, in memory of their size.
+    found = []
+    for start in range(0, len(keys), BLOCK):
+        block = keys[start : start + BLOCK]
+        nearest = repeated[np.minimum(np.searchsorted(repeated, block), len(repeated) - 1)]
+        found.append(start + np.flatnonzero((nearest == block) & among[start : start + BLOCK]))
+    ids = np.concatenate(found)
     ids = ids[np.argsort(keys[ids], kind="stable")]
-    return np.split(ids, np.flatnonzero(np.diff(keys[ids])) + 1) if len(ids) else []
+    return np.split(ids, np.flatnonzero(np.diff(keys[ids])) + 1)
 
 
 def _known_unused(rows: int, tokenizer: Tokenizer | None) -> Iterator[NDArray[np.intp]]:
@@ -185,21 +198,27 @@ def _clusters(embeddings: Embeddings, living: NDArray[np.bool_]) -> list[NDArray
         return []
     groups: list[NDArray[np.intp]] = []
     # The width of a cell is the spread of that component; shifted grids find what a border cuts in two.
-    cell = np.maximum(np.std(sketch, axis=0, dtype=np.float32), 1)
-    for shift in (0.0, 0.33, 0.66):
+    sample = sketch[:: -(-len(sketch) // 8192)]
+    cell = np.maximum(np.std(sample, axis=0, dtype=np.float32), 1)
+    for shift in (0.0, 0.5):
         groups += [g for g in _equal(_cells(sketch, cell, shift), living) if len(g) >= CLUSTER]
     groups.sort(key=len, reverse=True)
     return [g for g in groups[:MOST_CLUSTERS] if _parallel(_sample(embeddings, g))]
 
 
 def _cells(sketch: NDArray[np.int8], cell: NDArray[np.float32], shift: float) -> NDArray[np.uint64]:
-    """The number of the cell that each row lies in, a component at a time to save memory."""
+    """A number for the cell that each row lies in: equal for rows of one cell, and by chance for no others."""
     import numpy as np
 
+    draw = random.Random(0)  # noqa: S311  nothing here is secret
     number = np.zeros(len(sketch), np.uint64)
+    # The bytes of a component as they are stored: 0 to 127, then -128 to -1.
+    stored = np.arange(256, dtype=np.uint8).view(np.int8)
     for component, width in zip(sketch.T, cell, strict=True):
-        index = np.floor(component / width + np.float32(shift)).astype(np.int64)
-        number = number * np.uint64(0x9E3779B97F4A7C15) + index.view(np.uint64)
+        cells = np.floor(stored / width + shift).astype(np.int64)
+        numbers = np.frombuffer(draw.randbytes(8 * 512), np.uint64)[cells]  # for each value of a byte, that of its cell
+        for start in range(0, len(sketch), BLOCK):
+            number[start : start + BLOCK] ^= numbers[component[start : start + BLOCK].view(np.uint8)]
     return number
 
 

@@ -62,7 +62,9 @@ def _summary(report: TargetReport) -> str:
         text += f"; {len(report.skipped)} rule{'s' * (len(report.skipped) != 1)} could not be checked"
     if report.hidden:
         text += f"; {report.hidden} of low confidence hidden (--pedantic shows them)"
-    return f"{text}; {report.seconds:.2f} s"
+    if report.known:
+        text += f"; {report.known} known from the baseline"
+    return "; ".join([text, *map(printable, report.ignored), f"{report.seconds:.2f} s"])
 
 
 def printable(text: str) -> str:

@@ -7,6 +7,7 @@ imports nothing of modelcheck so that the child starts fast.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,8 @@ from jinja2.utils import Namespace
 OUTPUT_LIMIT = 8 << 20
 REASONING = ("reasoning_content", "thinking", "reasoning")
 CONTINUE = "CONTINUE_FINAL_MESSAGE_TAG "
+# Private-use characters around what a generation block prints, where a caller asks for its spans.
+BLOCK_START, BLOCK_END = "\ue0a0", "\ue0a1"
 
 Message = Mapping[str, Any]
 
@@ -34,6 +37,7 @@ class GenerationTag(Extension):
     """`{% generation %}...{% endgeneration %}`, which marks what the model writes and prints its body."""
 
     tags = {"generation"}
+    marking = False
 
     def parse(self, parser: Parser) -> nodes.Node:
         """Parse the block into a call that returns the body unchanged."""
@@ -42,8 +46,9 @@ class GenerationTag(Extension):
         return nodes.CallBlock(self.call_method("body"), [], [], body).set_lineno(line)
 
     def body(self, caller: Macro) -> str:
-        """The body as it is."""
-        return str(caller())
+        """The body as it is, or between marks."""
+        text = str(caller())
+        return f"{BLOCK_START}{text}{BLOCK_END}" if GenerationTag.marking else text
 
 
 class PlainDict:
@@ -130,6 +135,25 @@ def render(
     arguments = {"tools": tools, "documents": documents, "add_generation_prompt": add_generation_prompt}
     text = _bounded(template, {"messages": chat, **arguments, **variables})
     return _cut_at_tag(text, final) if continue_final_message else text
+
+
+def render_blocks(template: jinja2.Template, messages: Sequence[Message], **keywords: Any) -> list[tuple[int, int]]:
+    """The spans [start, end) of the rendered text that stand in generation blocks."""
+    GenerationTag.marking = True
+    try:
+        text = render(template, messages, **keywords)
+    finally:
+        GenerationTag.marking = False
+    spans: list[tuple[int, int]] = []
+    start = length = 0
+    for piece in re.split(f"([{BLOCK_START}{BLOCK_END}])", text):
+        if piece == BLOCK_START:
+            start = length
+        elif piece == BLOCK_END:
+            spans.append((start, length))
+        else:
+            length += len(piece)
+    return spans
 
 
 def _bounded(template: jinja2.Template, variables: Mapping[str, Any]) -> str:

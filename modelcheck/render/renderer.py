@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +46,10 @@ class Renderer:
 
     def start(self) -> None:
         """Start the child process early, so that it imports jinja2 while this process reads files."""
+        with self._lock, suppress(RendererError):  # raised by the first request
+            self._running()
+
+    def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             command = [sys.executable, "-I", str(ZYGOTE), *_import_paths("jinja2", "markupsafe")]
             pipe = subprocess.PIPE
@@ -53,6 +58,7 @@ class Renderer:
                 self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env={})
             except OSError as error:
                 raise RendererError(f"the rendering process cannot be started: {error}") from error
+        return self._process
 
     def run_plan(self, template: str, variables: Mapping[str, str]) -> dict[str, Any]:
         """Render every conversation of modelcheck/render/plan.py. The answer is described in render/work.py."""
@@ -77,9 +83,8 @@ class Renderer:
         return result
 
     def _exchange(self, message: bytes) -> bytes | None:
-        self.start()
-        process = self._process
-        assert process and process.stdin and process.stdout
+        process = self._running()
+        assert process.stdin and process.stdout
         watchdog = threading.Timer(PATIENCE, process.kill)
         watchdog.start()
         try:

@@ -54,19 +54,21 @@ class Session:
             return {"message": f"{type(error).__name__}: {error}"[:500], "line": None}
         return None
 
-    def outcome(self, clock: str = plan.CLOCKS[0], **conversation: Any) -> dict[str, Any]:
-        """{"text": ...} or {"error": ...} of one conversation."""
+    def outcome(self, clock: str = plan.CLOCKS[0], *, blocks_too: bool = False, **conversation: Any) -> dict[str, Any]:
+        """{"text": ...} or {"error": ...} of one conversation; with `blocks_too`, the spans of generation blocks."""
         self.now = clock
         random.seed(0)  # so that what differs between two clocks differs because of them
         try:
-            text = environment.render(self.template, source=self.source, **{**self.variables, **conversation})
+            keywords = {**self.variables, **conversation}
+            text = environment.render(self.template, source=self.source, **keywords)
+            blocks = environment.render_blocks(self.template, source=self.source, **keywords) if blocks_too else None
         except MemoryError:
             raise
         except environment.OutputTooLong:
             return {"error": f"it writes more than {environment.OUTPUT_LIMIT >> 20} MB", "flood": True}
         except Exception as error:
             return {"error": f"{type(error).__name__}: {error}"[:500]}
-        return {"text": text}
+        return {"text": text} if blocks is None else {"text": text, "blocks": blocks}
 
 
 class PlanRun:

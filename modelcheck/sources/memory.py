@@ -109,7 +109,7 @@ def _base(model: Any) -> Any:
 
 
 def _saved_names(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The tensors under the names they are saved by: without PEFT's layers, a shared tensor once."""
+    """The tensors under the names they are saved by: without PEFT's layers and other wrappers, a shared tensor once."""
     seen: set[tuple[int, tuple[int, ...]]] = set()
     kept = {}
     for name, tensor in state.items():
@@ -119,7 +119,7 @@ def _saved_names(state: Mapping[str, Any]) -> dict[str, Any]:
         if key[0] and key in seen:
             continue
         seen.add(key)
-        kept[WRAPPED.sub(".", name)] = tensor
+        kept[WRAPPED.sub(".", name).replace("_orig_mod.", "").removeprefix("module.")] = tensor
     return kept
 
 

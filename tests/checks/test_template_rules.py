@@ -60,7 +60,7 @@ class TestTemplateBroken:
         assert severity([finding]) == ["error"]
 
     def test_contents_as_lists_of_parts_are_tried(self) -> None:
-        parts = "{% for m in messages %}{{ m.role }}:{% for p in m.content %}{{ p['text'] }}{% endfor %}<|im_end|>{% endfor %}"
+        parts = TURNS.replace("{{ m.content }}", "{% for p in m.content %}{{ p['text'] }}{% endfor %}")
         assert not found("template-broken", parts)
         assert not lint(parts + PROMPT).skipped
 
@@ -267,7 +267,7 @@ class TestGenerationPromptIgnored:
 
     def test_a_question_after_the_conversation_is_no_open_turn(self) -> None:
         """Guard models: what follows is the question that they were trained on."""
-        guard = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}Is the last message above safe or unsafe?"
+        guard = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}Is the last of these safe or unsafe?"
         assert not found("generation-prompt-ignored", guard)
 
     def test_a_switch_that_drops_the_header_is_named(self) -> None:
@@ -276,7 +276,10 @@ class TestGenerationPromptIgnored:
 
 
 class TestSystemDropped:
-    ROLES = "{% for m in messages %}{% if m.role != 'system' %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}"
+    ROLES = (
+        "{% for m in messages %}{% if m.role != 'system' %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+        "{% endif %}{% endfor %}"
+    )
 
     def test_a_system_message_that_is_skipped(self) -> None:
         assert severity(found("system-dropped", self.ROLES + PROMPT)) == ["warning"]

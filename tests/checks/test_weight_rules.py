@@ -46,6 +46,12 @@ class TestUntrainedTokenUsed:
         options = {"tokenizer_config": {role: "<|reserved_0|>"}, "tensors": rows(SPARE="zeros", PAD="zeros")}
         assert not self.used(**options)
 
+    def test_a_pad_that_is_also_a_further_stop_id_is_harmless(self) -> None:
+        """Qwen lists its pad among the stop ids; torch leaves the row of a padding index at zero."""
+        stops = {"generation_config": {"eos_token_id": [END, PAD]}}
+        assert not self.used(**stops, tensors=rows(PAD="zeros"))
+        assert self.used(generation_config={"eos_token_id": [END, SPARE]}, tensors=rows(SPARE="zeros"))
+
     def test_a_bos_that_encoding_really_adds(self) -> None:
         processor = {
             "type": "TemplateProcessing",

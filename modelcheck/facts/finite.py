@@ -1,0 +1,99 @@
+"""Where tensors hold NaN or infinity, read as little or as much as was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modelcheck.fact import fact
+
+from .embeddings import CHUNK, FLOATS, Embeddings
+from .files import Files
+from .tensors import Tensor, Tensors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Bytes at each end of a tensor: a broken save, merge or optimizer step seldom spares them.
+EDGE = 1 << 12
+# Buffers that are made of infinities.
+MASKS = ("mask", "attn_bias", "alibi")
+# All exponent bits set is NaN or infinity, in the integer of the same width.
+EXPONENT = {"BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00), "F32": ("<u4", 0x7F800000), "F64": ("<u8", 0x7FF << 52)}
+
+
+@dataclass(frozen=True, slots=True)
+class NonFinite:
+    """`bad` of the `read` values of a tensor are NaN or infinite; `first` is the place of one among all."""
+
+    tensor: Tensor
+    first: int
+    bad: int
+    read: int
+
+
+@fact
+def non_finite(files: Files, tensors: Tensors, embeddings: Embeddings, weights: str) -> tuple[NonFinite, ...]:
+    """Tensors that hold NaN or infinity: the embedding, small tensors and the ends of all others; or all of all."""
+    found = []
+    for tensor in tensors.values():
+        # What is packed has no such values.
+        if tensor.dtype not in EXPONENT or any(word in tensor.name for word in MASKS):
+            continue
+        if tensor == embeddings.tensor and not _strange_norms(embeddings):
+            continue
+        whole = weights == "full" or tensor == embeddings.tensor
+        if (one := _look(files, tensor, list(_spans(tensor, whole)))).bad:
+            found.append(one)
+    return tuple(found)
+
+
+def _strange_norms(embeddings: Embeddings) -> bool:
+    """Whether the pass over the rows that other facts need anyway has met something that is not finite."""
+    import numpy as np
+
+    return not bool(np.isfinite(embeddings.scan.norms).all())
+
+
+def _spans(tensor: Tensor, whole: bool) -> Iterator[tuple[int, int]]:
+    if whole or tensor.stop - tensor.start <= 4 * EDGE or len(tensor.shape) < 2:
+        yield tensor.start, tensor.stop
+    else:
+        yield tensor.start, tensor.start + EDGE
+        yield tensor.stop - EDGE, tensor.stop
+
+
+def _look(files: Files, tensor: Tensor, spans: list[tuple[int, int]]) -> NonFinite:
+    import numpy as np
+
+    first, bad, width = -1, 0, FLOATS[tensor.dtype]
+    for start, stop in spans:
+        place = (start - tensor.start) // width
+        for piece in files.stream(tensor.file, start, stop, CHUNK):
+            strange = _strange(piece, tensor.dtype)
+            count = int(np.count_nonzero(strange))
+            if count and not bad:
+                first = place + int(strange.argmax())
+            bad += count
+            place += len(strange)
+    return NonFinite(tensor, first, bad, sum(stop - start for start, stop in spans) // width)
+
+
+def _strange(piece: memoryview, dtype: str) -> NDArray[np.bool_]:
+    import numpy as np
+
+    integer, exponent = EXPONENT[dtype]
+    bits = np.frombuffer(piece, integer)
+    mask = bits.dtype.type(exponent)
+    strange: NDArray[np.bool_] = (bits & mask) == mask
+    return strange
+
+
+def by_file(found: tuple[NonFinite, ...]) -> Mapping[str, list[NonFinite]]:
+    """{file: what was found in it}, in the order of the files' names."""
+    files: dict[str, list[NonFinite]] = {}
+    for one in sorted(found, key=lambda one: one.tensor.file):
+        files.setdefault(one.tensor.file, []).append(one)
+    return files

@@ -1,0 +1,130 @@
+"""`modelcheck render`: a conversation as the model gets it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from modelcheck import packs
+from modelcheck.engine import Options
+from modelcheck.errors import UsageError
+from modelcheck.fact import Unavailable
+from modelcheck.facts.chat_template import Template
+from modelcheck.facts.tokenizer import Tokenizer
+from modelcheck.markers import NoMarker, marker
+from modelcheck.render.renderer import Renderer
+from modelcheck.resolver import Resolver
+from modelcheck.sources.local import LocalFolder
+from modelcheck.spans import NoSpans, Turn, loss_spans, turns
+
+SAMPLE = [
+    {"role": "system", "content": "Answer in one sentence."},
+    {"role": "user", "content": "What is a tokenizer?"},
+    {"role": "assistant", "content": "It turns text into numbers."},
+    {"role": "user", "content": "And a template?"},
+    {"role": "assistant", "content": "It frames the turns of a conversation."},
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A rendered conversation. `turns` is empty and `why_not` set where messages cannot be told apart in it.
+
+    `loss` are spans of the text; `by_blocks` says that they are the template's own generation blocks. `markers` are the
+    texts before user and assistant messages, or why there is none.
+    """
+
+    text: str
+    turns: Sequence[Turn]
+    why_not: str | None
+    loss: Sequence[tuple[int, int]]
+    by_blocks: bool
+    tokenizer: Tokenizer | None
+    markers: Mapping[str, str | NoMarker]
+
+
+def conversation(folder: Path, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Conversation:
+    """Render messages with the folder's template. Raises UsageError where it has none or the template raises."""
+    with Renderer() as renderer:
+        facts = Resolver(packs.load().facts, {**Options().given(), "renderer": renderer, "source": LocalFolder(folder)})
+        try:
+            templates: Mapping[str, Template] = facts["chat_template"]
+            variables = {role: token.content for role, token in facts["special_tokens"].by_role.items()}
+        except Unavailable as reason:
+            raise UsageError(f"{folder}: {reason}") from None
+        template = templates.get("default") or next(iter(templates.values()))
+
+        now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
+
+        def ask(chat: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
+            asked = {"messages": list(chat), "clock": now, **settings, **more}
+            answer = renderer.render(template.text, variables, [asked])
+            return answer["outcomes"][0] if "outcomes" in answer else {"error": _reason(answer)}
+
+        return _read(ask(messages, blocks_too=True), messages, ask, facts)
+
+
+def _read(first: dict[str, Any], messages: Sequence[Mapping[str, Any]], ask: Any, facts: Resolver) -> Conversation:
+    if "error" in first:
+        raise UsageError(f"the chat template raises on this conversation: {first['error']}")
+    text, blocks = first["text"], [(start, end) for start, end in first["blocks"]]
+    tokenizer = _tokenizer(facts)
+    special = [*tokenizer.special.values()] if tokenizer else [t.content for _, t in facts["special_tokens"]]
+    found: Sequence[Turn] = ()
+    why_not = None
+    try:
+        found = turns(messages, lambda chat: ask(chat).get("text"))
+    except NoSpans as reason:
+        why_not = str(reason)
+    loss = blocks or loss_spans(found, special)
+    return Conversation(text, found, why_not, loss, bool(blocks), tokenizer, _markers(messages, ask, tokenizer))
+
+
+def _markers(messages: Sequence[Mapping[str, Any]], ask: Any, tokenizer: Tokenizer | None) -> dict[str, str | NoMarker]:
+    # Where a template folds the system message into the first user turn, its header is the system's: leave it out.
+    chat = [message for message in messages if message["role"] in ("user", "assistant")]
+    markers: dict[str, str | NoMarker] = {}
+    for role in ("user", "assistant"):
+        try:
+            text = ask(chat).get("text") or ""
+            markers[role] = marker(text, turns(chat, lambda part: ask(part).get("text")), role, tokenizer)
+        except NoSpans as reason:
+            markers[role] = NoMarker(str(reason))
+        except NoMarker as reason:
+            markers[role] = reason
+    return markers
+
+
+def _tokenizer(facts: Resolver) -> Tokenizer | None:
+    try:
+        tokenizer: Tokenizer = facts["tokenizer"]
+    except Unavailable:
+        return None
+    return tokenizer
+
+
+def _reason(answer: Mapping[str, Any]) -> str:
+    return str(answer["killed"] if "killed" in answer else answer["error"]["message"])
+
+
+def read_messages(path: Path | None) -> list[dict[str, Any]]:
+    """The messages of a JSON file: a list, or an object with `messages`. Raises UsageError for anything else."""
+    if path is None:
+        return list(SAMPLE)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    messages = document.get("messages") if isinstance(document, dict) else document
+    fits = isinstance(messages, list) and messages and all(isinstance(m, dict) and _is_message(m) for m in messages)
+    if not fits:
+        raise UsageError(f"{path}: expected a list of messages, each with a role and a content that is a text")
+    return list(messages or [])
+
+
+def _is_message(message: Mapping[str, Any]) -> bool:
+    return isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
