@@ -19,6 +19,8 @@ CONVERTED_BACK = ("mxfp4", "fp8", "compressed-tensors")
 def lora_base_quantized(lora: Lora, config: Config | None = None) -> Iterator[Finding]:
     """The adapter belongs to a quantised base.
 
+    Symptoms: answers are garbage, or worse than they should be
+
     Why: an adapter learns to correct the base that it sees. Merging it into a 4-bit base rounds the result once more,
     and merging it into the 16-bit original adds it to weights that it was not trained on; servers load the quantised
     base that the file names, and run it slowly or not at all (vLLM has bitsandbytes out of its tree).

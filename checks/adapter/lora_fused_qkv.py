@@ -17,6 +17,8 @@ from modelcheck.finding import Finding, Severity
 def lora_fused_qkv(lora: Lora, lora_targets: LoraTargets, base_modules: BaseModules) -> Iterator[Finding]:
     """LoRA targets q/k/v or gate/up where the base has them fused in one layer, or the reverse.
 
+    Symptoms: training runs, and part of the model does not learn
+
     Why: Phi-3 and others hold the three attention projections in `qkv_proj` and the two of the MLP in `gate_up_proj`.
     The usual list of seven names then fits two of them, `o_proj` and `down_proj`, and PEFT trains those without a word
     about the rest. The run looks normal and attention is never adapted.

@@ -19,6 +19,8 @@ CLASSIFIERS, TASKS = ("classifier", "score"), ("SEQ_CLS", "TOKEN_CLS")
 def lora_modules_to_save_misses(lora: Lora, lora_targets: LoraTargets, base_modules: BaseModules) -> Iterator[Finding]:
     """modules_to_save names modules that the base model does not have.
 
+    Symptoms: training runs, and part of the model does not learn
+
     Why: modules in this list are to be trained whole, usually the embedding and the head for new tokens. PEFT does not
     say a word about a name that fits nothing: the embedding stays frozen and the new tokens stay noise.
 

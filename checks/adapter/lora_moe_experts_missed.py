@@ -22,6 +22,8 @@ def lora_moe_experts_missed(
 ) -> Iterator[Finding]:
     """LoRA targets the MLP of a mixture of experts, whose experts are parameters that target_modules cannot reach.
 
+    Symptoms: training runs, and part of the model does not learn
+
     Why: transformers 5 loads all experts of a layer into one three-dimensional parameter; some models (gpt-oss, Llama
     4, Granite) are stored so. `gate_proj`, `up_proj` and `down_proj` then match at most the shared expert, and LoRA
     lands on attention alone, while most of the model's parameters were meant.

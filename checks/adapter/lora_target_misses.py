@@ -22,6 +22,8 @@ LAYER = re.compile(r"\.(\d+)\.")
 def lora_target_misses(lora: Lora, lora_targets: LoraTargets, base_modules: BaseModules) -> Iterator[Finding]:
     """The LoRA configuration names modules that the base model does not have.
 
+    Symptoms: training runs, and part of the model does not learn
+
     Why: PEFT raises only if nothing at all matches. One name that fits is enough for the others to be dropped without
     a word, and the layers they meant are never trained. The loss still falls.
 

@@ -21,6 +21,8 @@ WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 def lora_untrained(files: Files, adapter_tensors: AdapterTensors, weights: str) -> Iterator[Finding]:
     """Every LoRA B matrix is zero: the adapter changes nothing.
 
+    Symptoms: training runs, and part of the model does not learn
+
     Why: LoRA starts with B = 0, so that the adapted model is the base. If all of them are still zero, no gradient ever
     reached the adapter, or what was saved is not what was trained; served, it answers as the base does.
 

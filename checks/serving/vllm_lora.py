@@ -31,6 +31,8 @@ UNSUPPORTED = {
 def vllm_lora(adapter_config: AdapterConfig, target: Targets) -> Iterator[Finding]:
     """The adapter cannot be served by vLLM as it is.
 
+    Symptoms: loading or serving fails
+
     Why: vLLM supports part of what PEFT can train. What it knows to be outside it refuses, when the adapter is loaded,
     long after training; what it does not know it drops without a word, and serves something else.
 

@@ -132,7 +132,7 @@ def _is_old(target: Targets) -> bool:
 
 
 def _is_remote(config: Config) -> bool:
-    """Whether the model's own code is needed. Published configs keep an auto_map that a class of transformers made idle."""
+    """Whether the model needs code of its own: transformers has a class for many whose config still has an auto_map."""
     return "auto_map" in config.root and config.root.get("model_type") not in LIKE_MIXTRAL | LIKE_QWEN
 
 
