@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-WEIGHTS, ADAPTER = "model.safetensors", "adapter_tensors.json"
+WEIGHTS, ADAPTER, TOKENIZER = "model.safetensors", "adapter_tensors.json", "tokenizer_config.json"
+NO_FILES = ("tensors.json", ADAPTER, "target")
 
 
 def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
@@ -29,17 +30,21 @@ def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
     A JSON file is merge-patched (RFC 7386), any other is replaced, and the text `null` deletes a file. `tensors.json`
     changes weights: {name: null} drops one, {name: [dtype, shape, fill]} replaces one (fill: zeros, ones, nan, normal),
     {name: {"4": fill, "7": 9}} changes rows (row 7 becomes a copy of row 9). `adapter_tensors.json` holds what
-    adapter_model.safetensors is to hold, {name: [dtype, shape, fill]}.
+    adapter_model.safetensors is to hold, {name: [dtype, shape, fill]}. A chat_template.jinja takes the place of the
+    template in tokenizer_config.json, unless the overlay names one there too. `target` is no file but the runtimes that
+    `lint_overlay` lints for, as for `--target`.
     """
     files = dict(tiny.files())
     if "tensors.json" in overlay:
         files[WEIGHTS] = _weights(json.loads(overlay["tensors.json"]), tiny.tensors())
     if ADAPTER in overlay:
         files["adapter_model.safetensors"] = _weights(json.loads(overlay[ADAPTER]), {})
+    if "chat_template.jinja" in overlay:
+        files[TOKENIZER] = _patched(files[TOKENIZER], '{"chat_template": null}')
     for name, text in overlay.items():
         if text.strip() == "null":
             files.pop(name, None)
-        elif name not in ("tensors.json", ADAPTER):
+        elif name not in NO_FILES:
             files[name] = _patched(files.get(name, b""), text)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -50,6 +55,8 @@ def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
 
 def lint_overlay(overlay: Mapping[str, str], **options: Any) -> Report:
     """Lint the healthy tiny checkpoint under an overlay, with all rules on."""
+    if "target" in overlay:
+        options.setdefault("target", overlay["target"].split())
     with tempfile.TemporaryDirectory() as folder:
         return modelcheck.lint(write_overlay(Path(folder), overlay), **options)
 

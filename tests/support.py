@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +23,13 @@ CONVERSATION = [
 
 def found(slug: str, **options: Any) -> list[Finding]:
     """The findings of one rule on the healthy tiny checkpoint, overlaid: found("pad-is-eos", config={...})."""
-    files = {f"{name}.json": json.dumps(patch) for name, patch in options.items()}
-    [report] = lint_overlay(files)
+    return found_for(slug, (), {f"{name}.json": patch for name, patch in options.items()})
+
+
+def found_for(slug: str, targets: Sequence[str], files: Mapping[str, Any]) -> list[Finding]:
+    """The same for some `--target`s; files that are no text are written as JSON."""
+    overlay = {name: content if isinstance(content, str) else json.dumps(content) for name, content in files.items()}
+    [report] = lint_overlay(overlay, target=targets)
     assert report.internal == []
     return [f for f in report.findings if f.slug == slug]
 

@@ -21,7 +21,7 @@ def lora_tied_embeddings(
 ) -> Iterator[Finding]:
     """The adapter trains the embedding or the head of a base that ties them, without tying its own copies.
 
-    Symptoms: answers are garbage, or worse than they should be
+    Symptoms: answers are garbage, or worse than they should be; training runs, and part of the model does not learn
 
     Why: in a tied model the embedding and the head are one matrix. PEFT trains a copy of what is listed and leaves the
     other as it was, so the two drift apart; merged and saved under `tie_word_embeddings: true`, one of them is thrown

@@ -1,6 +1,19 @@
 """Rules about config.json and generation_config.json."""
 
 from .eos_disagrees import eos_disagrees
+from .gemma_exact_gelu import gemma_exact_gelu
+from .rope_type_conflict import rope_type_conflict
+from .rope_v5_only import rope_v5_only
+from .sliding_window_off_by_one import sliding_window_off_by_one
+from .use_cache_false import use_cache_false
 from .vocab_size_rows import vocab_size_rows
 
-__all__ = ["eos_disagrees", "vocab_size_rows"]
+__all__ = [
+    "eos_disagrees",
+    "gemma_exact_gelu",
+    "rope_type_conflict",
+    "rope_v5_only",
+    "sliding_window_off_by_one",
+    "use_cache_false",
+    "vocab_size_rows",
+]

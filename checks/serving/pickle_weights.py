@@ -21,6 +21,8 @@ WEIGHTS = re.compile(
 def pickle_weights(files: Files) -> Iterator[Finding]:
     """The weights are there as pickles alone.
 
+    Symptoms: a downloaded file could do harm; loading or serving fails
+
     Why: loading a pickle runs whatever program it holds, on the machine that serves the model. Servers therefore
     refuse such files, or load them slowly, through memory, instead of mapping them; no tool can look at their tensors
     without running them, and neither does this one.

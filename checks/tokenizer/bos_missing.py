@@ -38,14 +38,14 @@ def bos_missing(
 
     Bad:
         ```json config.json
-        {"model_type": "gemma2"}
+        {"model_type": "gemma2", "architectures": ["Gemma2ForCausalLM"]}
         ```
         ```json tokenizer_config.json
         {"bos_token": "<|bos|>"}
         ```
     Good:
         ```json config.json
-        {"model_type": "gemma2"}
+        {"model_type": "gemma2", "architectures": ["Gemma2ForCausalLM"]}
         ```
         ```json tokenizer_config.json
         {"bos_token": "<|bos|>"}

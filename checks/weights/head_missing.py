@@ -24,6 +24,8 @@ def head_missing(
 ) -> Iterator[Finding]:
     """The unembedding is not tied to the embedding, and is not stored either.
 
+    Symptoms: answers are garbage, or worse than they should be
+
     Why: transformers starts with a random head and warns once; vLLM says nothing, gives every token the same
     probability and generates token 0.
 

@@ -17,6 +17,8 @@ from modelcheck.finding import Confidence, Finding, Severity
 def missing_tensor(tensors: Tensors, tensor_gaps: Gaps) -> Iterator[Finding]:
     """A tensor that the architecture needs is not in the checkpoint, or has another shape.
 
+    Symptoms: answers are garbage, or worse than they should be; loading or serving fails
+
     Why: vLLM loads such a checkpoint without a word and computes with whatever the memory held: NaN logits, or the same
     token for ever. transformers fills the tensor with random numbers and warns in a long log. Nothing else stops.
 

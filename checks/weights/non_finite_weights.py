@@ -14,6 +14,8 @@ from modelcheck.finding import Finding, Severity
 def non_finite_weights(non_finite: tuple[NonFinite, ...], weights: str) -> Iterator[Finding]:
     """The weights hold NaN or infinite values.
 
+    Symptoms: answers are garbage, or worse than they should be
+
     Why: one NaN in a norm or a linear layer makes every logit NaN. vLLM loads such a checkpoint without a word and
     generates token 0; training on it gives a loss of NaN from the first step, or of zero.
 

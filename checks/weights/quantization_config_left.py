@@ -34,6 +34,8 @@ def quantization_config_left(
 ) -> Iterator[Finding]:
     """config.json says that the weights are quantised, but they are plain floats.
 
+    Symptoms: loading or serving fails; answers are garbage, or worse than they should be
+
     Why: the loader believes the config. For fp8 vLLM only warns and then computes NaN; for gptq and awq it stops on
     tensors that are not there; a bitsandbytes config quantises the merged weights a second time, and vLLM refuses it.
 

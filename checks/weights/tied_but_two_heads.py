@@ -24,6 +24,8 @@ def tied_but_two_heads(
 ) -> Iterator[Finding]:
     """The config ties unembedding to embedding, but the checkpoint stores an unembedding of its own.
 
+    Symptoms: answers are garbage, or worse than they should be; loading or serving fails
+
     Why: who believes the config drops the stored head: transformers 4 does, and so did vLLM before 0.32, and the output
     is then gibberish. transformers 5 and vLLM 0.32 keep both and warn.
 

@@ -25,6 +25,8 @@ WHAT = {
 def wrapper_prefix(tensors: Tensors, wrapped: Wrapped) -> Iterator[Finding]:
     """Tensor names carry the prefix of a wrapper: PEFT, torch.compile or data parallelism.
 
+    Symptoms: loading or serving fails
+
     Why: no loader knows such names. transformers warns that they are not used and starts from random weights; vLLM
     stops with `There is no module or parameter named 'base_model'`.
 

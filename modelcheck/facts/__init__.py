@@ -2,6 +2,7 @@
 
 from .adapter_config import adapter_config, lora
 from .adapter_tensors import adapter_tensors
+from .architecture import architecture
 from .base_modules import base_modules
 from .chat_template import chat_template, is_chat
 from .config import config, generation_config
@@ -14,19 +15,24 @@ from .finite import non_finite
 from .gaps import tensor_gaps
 from .heads import tie
 from .lora_targets import lora_targets
+from .rebuilt import rebuilt_tokenizer
+from .rope import ropes
+from .rows import rows
 from .special_tokens import special_tokens, special_tokens_map, stop_ids, tokenizer_config
 from .tensor_names import quantization, wrapped
 from .tensors import shards, tensors
 from .texts import training_texts
 from .tokenizer import tokenizer, tokenizer_json
 from .untrained import untrained
+from .vllm_registry import vllm_registry
 from .vocabulary import vocabulary
 from .weight_index import weight_index, weight_indexes
 
 __all__ = [
-    "architecture_table",
     "adapter_config",
     "adapter_tensors",
+    "architecture",
+    "architecture_table",
     "base_modules",
     "chat_template",
     "config",
@@ -37,11 +43,14 @@ __all__ = [
     "files",
     "generation_config",
     "is_chat",
-    "non_finite",
-    "quantization",
     "lora",
     "lora_targets",
+    "non_finite",
+    "quantization",
+    "rebuilt_tokenizer",
     "rendered",
+    "ropes",
+    "rows",
     "shards",
     "special_tokens",
     "special_tokens_map",
@@ -54,6 +63,7 @@ __all__ = [
     "tokenizer_json",
     "training_texts",
     "untrained",
+    "vllm_registry",
     "vocabulary",
     "weight_index",
     "weight_indexes",

@@ -90,6 +90,13 @@ class Tokenizer:
         """1 + the largest id, which is what the embedding needs rows for (not the number of tokens)."""
         return 1 + max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1)
 
+    def beyond(self, rows: int) -> dict[int, str]:
+        """{id: text} of the tokens for which a matrix of that many rows has none."""
+        if self.size <= rows:
+            return {}
+        vocabulary = self._backend.get_vocab(with_added_tokens=True)
+        return dict(sorted((number, token) for token, number in vocabulary.items() if number >= rows))
+
 
 @fact
 def tokenizer_json(files: Files) -> str:
@@ -106,10 +113,10 @@ def tokenizer_json(files: Files) -> str:
 def tokenizer(files: Files, tokenizer_json: str | None = None) -> Tokenizer:
     """The tokenizer of tokenizer.json, or what transformers makes of the files where there is none."""
     if tokenizer_json is not None:
-        return _load("tokenizer.json", tokenizer_json)
+        return load("tokenizer.json", tokenizer_json)
     if other := next((name for name in CONVERTIBLE if name in files), None):
         try:
-            return _load(other, convert(files))
+            return load(other, convert(files))
         except RuntimeError as reason:
             raise Missing(f"there is no tokenizer.json, only {other}, and {reason}", remedy=REMEDY) from reason
     if "tokenizer_config.json" in files:
@@ -117,7 +124,8 @@ def tokenizer(files: Files, tokenizer_json: str | None = None) -> Tokenizer:
     raise NotApplicable("there is no tokenizer")
 
 
-def _load(file: str, text: str) -> Tokenizer:
+def load(file: str, text: str) -> Tokenizer:
+    """A tokenizer of that text. Raises Malformed naming the file where the library refuses it."""
     from tokenizers import Tokenizer as Backend
 
     try:
