@@ -16,11 +16,7 @@ from modelcheck.finding import Finding, Severity
 def lora_rank_too_large(lora: Lora, lora_targets: LoraTargets, base_modules: BaseModules) -> Iterator[Finding]:
     """The LoRA rank is larger than the layers it is put on.
 
-<<<<<<< HEAD
-    Symptoms: generation is slow, or takes too much memory
-=======
     Symptoms: training runs, and part of the model does not learn; generation is slow, or takes too much memory
->>>>>>> main
 
     Why: the product of the two LoRA matrices has no more rank than the smaller side of the layer. A larger `r` adds
     parameters, optimizer state and noise, and not one direction that could not be learned without it.

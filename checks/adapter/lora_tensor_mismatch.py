@@ -21,11 +21,7 @@ def lora_tensor_mismatch(
 ) -> Iterator[Finding]:
     """The tensors of the adapter do not fit its configuration or its base.
 
-<<<<<<< HEAD
-    Symptoms: loading or serving fails; answers are garbage, or worse than they should be
-=======
     Symptoms: loading or serving fails; training runs, and part of the model does not learn
->>>>>>> main
 
     Why: PEFT stops at a shape that does not fit, but what it has no place for it drops: a tensor under another name is
     not loaded, its layer stays as the base has it, and a merge silently leaves it out.

@@ -68,12 +68,9 @@ def vllm_rope(config: Config, ropes: tuple[Rope, ...], target: Targets) -> Itera
     for rope in ropes:
         kind, known = _kind(rope), isinstance(rope.type, str)
         if "vllm" in target and rope.conflict:
-            yield Finding(
-                f"type is {shorten(rope.values['type'])} and rope_type is {shorten(rope.values['rope_type'])}, expected the same: "
-                'vLLM stops with "Found conflicts between ..."',
-                config.file,
-                rope.at,
-            )
+            old, new = shorten(rope.values["type"]), shorten(rope.values["rope_type"])
+            message = f'type is {old} and rope_type is {new}, expected the same: vLLM stops with "Found conflicts between ..."'
+            yield Finding(message, config.file, rope.at)
         missing = [key for key in REQUIRED.get(kind, ()) if rope.values.get(key) is None]
         if kind == "dynamic" and not {"factor", "alpha"} & rope.values.keys():
             missing = ["factor"]
@@ -88,13 +85,11 @@ def vllm_rope(config: Config, ropes: tuple[Rope, ...], target: Targets) -> Itera
                 required,
             )
         if (not known or rope.type not in TYPES) and vllm_only:
-            yield Finding(
-                f'rope type is {shorten(rope.type)}, expected one that vLLM knows: it stops with "Unknown RoPE scaling type" '
-                "when it loads the weights",
-                config.file,
-                rope.at,
-                vllm_only,
+            message = (
+                f"rope type is {shorten(rope.type)}, expected one that vLLM knows: it stops with "
+                '"Unknown RoPE scaling type" when it loads the weights'
             )
+            yield Finding(message, config.file, rope.at, vllm_only)
         if kind == "longrope":
             yield from _lengths(config, rope, target)
 
