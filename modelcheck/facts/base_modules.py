@@ -103,7 +103,7 @@ def base_modules(tensors: Tensors, config: Config, target: Targets) -> BaseModul
     """The modules of the base model as transformers loads it (5 or later, unless the target is an older one)."""
     stored = {name: (t.shape, t.dtype) for name, t in tensors.items()} | dict.fromkeys(tensors.absent, (None, ""))
     as_stored = _is_old(target) or _is_remote(config)
-    layers, parameters = _layers(stored if as_stored else {_renamed(n): value for n, value in stored.items()})
+    layers, parameters = _layers(stored if as_stored else {renamed(n): value for n, value in stored.items()})
     on_disk = frozenset() if as_stored else frozenset(n for n in layers if EXPERT.fullmatch(n))
     parameters |= _stack(layers, on_disk)
     layers = {name: module for name, module in layers.items() if name not in on_disk}
@@ -168,7 +168,8 @@ def _module(name: str, parts: Mapping[str, tuple[tuple[int, ...] | None, str]]) 
     return Module(name, kind, shape, dtype)
 
 
-def _renamed(name: str) -> str:
+def renamed(name: str) -> str:
+    """A tensor's name as transformers 5 has it."""
     for old, new in RENAMED:
         name = old.sub(new, name)
     return name
