@@ -27,7 +27,7 @@ class Run:
     per_model_ignore: tuple[ModelIgnore, ...]
 
     @classmethod
-    def of(cls, folder: Path, said: dict[str, Any], **set_up: str | None) -> Run:
+    def of(cls, folder: Path, said: dict[str, Any], **set_up: Any) -> Run:
         """What the command line says over what the settings in force in the folder say. Raises UsageError.
 
         `set_up` is what the targets are checked together with: base, chat_template, lora.

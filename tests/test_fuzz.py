@@ -61,6 +61,9 @@ class Bytes:
     def outside(self, name: str) -> str | None:
         return None
 
+    def shown(self, name: str) -> str:
+        return name
+
     def read(self, name: str, start: int, stop: int) -> bytes:
         return self.files[name][start:stop]
 

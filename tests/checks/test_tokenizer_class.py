@@ -1,4 +1,4 @@
-"""tokenizer-class-overrides: the class that is chosen, and the ids that come out, are those of the real AutoTokenizer."""
+"""tokenizer-class-overrides: the class chosen, and the ids that come out, are those of the real AutoTokenizer."""
 
 from __future__ import annotations
 
