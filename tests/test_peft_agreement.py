@@ -7,12 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from peft import PeftModel
 from peft_bases import CONFIGS, FURTHER, Trained, model, save, train
 
 import modelcheck
-from modelcheck import Severity, packs
+from modelcheck import Severity, packs, tiny
 from modelcheck.engine import Options
 from modelcheck.facts.lora_shapes import plain
 from modelcheck.facts.lora_targets import LoraTargets
@@ -26,6 +27,7 @@ TWO_PATTERNS = {"target_modules": QKV, "rank_pattern": {"q_proj": 2, r".*\.0\.se
 MISSES, FUSED, SAVED = "lora-target-misses", "lora-fused-qkv", "lora-modules-to-save-misses"
 EXPERTS, TIED = "lora-moe-experts-missed", "lora-tied-embeddings"
 NONE: set[str] = set()
+EXPERT_SIDES = {"w1": (48, 32), "w2": (32, 48), "w3": (48, 32)}
 COMBINATIONS: list[tuple[str, dict[str, Any], set[str]]] = [
     ("llama", {"target_modules": QKV}, NONE),
     ("llama", {"target_modules": [*QKV, *MLP, "o_proj", "lm_head", "embed_tokens"]}, NONE),
@@ -146,6 +148,21 @@ def test_patterns_that_peft_sorts_when_it_saves(bases: Any, tmp_path: Path) -> N
     assert [f.slug for f in report.findings] == ["lora-tensor-mismatch"]
     with pytest.raises(RuntimeError, match="size mismatch"):
         PeftModel.from_pretrained(model("llama"), str(tmp_path))
+
+
+def test_an_adapter_for_experts_of_transformers_4(bases: Any, tmp_path: Path) -> None:
+    config = {"peft_type": "LORA", "r": 2, "target_modules": ["w1", "w2", "w3", "gate"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    sides = {f"experts.{e}.{name}": side for e in range(4) for name, side in EXPERT_SIDES.items()} | {"gate": (4, 32)}
+    tensors: dict[str, Any] = {}
+    for layer in (0, 1):
+        for name, (out, into) in sides.items():
+            module = f"base_model.model.model.layers.{layer}.block_sparse_moe.{name}"
+            tensors[f"{module}.lora_A.weight"] = np.ones((2, into), np.float32)
+            tensors[f"{module}.lora_B.weight"] = np.ones((out, 2), np.float32)
+    (tmp_path / "adapter_model.safetensors").write_bytes(tiny.safetensors(tensors))
+    [report] = modelcheck.lint(tmp_path, base=bases("mixtral"), select=["adapter"])
+    assert (report.findings, report.skipped, report.internal) == ([], [], [])
 
 
 def test_an_adapter_that_was_never_trained(bases: Any, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def _limits(adapter: AdapterConfig) -> Iterator[tuple[str, str, Severity]]:
     if content.get("bias", "none") != "none":
         yield "bias", f"bias is {content['bias']!r}, expected 'none', as vLLM refuses an adapter's bias", error
     saved = content.get("modules_to_save") or []
-    if any(name not in SAVED for name in saved):
+    if any(name not in SAVED for name in (saved if isinstance(saved, list) else [saved])):
         yield (
             "modules_to_save",
             f"modules_to_save is {shorten(saved)}, expected null, as vLLM loads no whole modules",

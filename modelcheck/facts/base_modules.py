@@ -102,9 +102,9 @@ def linear_names(base: BaseModules, kind: str = "linear") -> str:
 def base_modules(tensors: Tensors, config: Config, target: Targets) -> BaseModules:
     """The modules of the base model as transformers loads it (5 or later, unless the target is an older one)."""
     stored = {name: (t.shape, t.dtype) for name, t in tensors.items()} | dict.fromkeys(tensors.absent, (None, ""))
-    remote, old = "auto_map" in config.root, _is_old(target)
-    layers, parameters = _layers(stored if remote or old else {_renamed(n): value for n, value in stored.items()})
-    on_disk = frozenset(n for n in layers if EXPERT.fullmatch(n)) if not (remote or old) else frozenset()
+    as_stored = _is_old(target) or _is_remote(config)
+    layers, parameters = _layers(stored if as_stored else {renamed(n): value for n, value in stored.items()})
+    on_disk = frozenset() if as_stored else frozenset(n for n in layers if EXPERT.fullmatch(n))
     parameters |= _stack(layers, on_disk)
     layers = {name: module for name, module in layers.items() if name not in on_disk}
     stacked = frozenset(n for n in parameters if _is_stacked(n, parameters[n]))
@@ -118,7 +118,7 @@ def base_modules(tensors: Tensors, config: Config, target: Targets) -> BaseModul
         parameters,
         stacked,
         on_disk,
-        {} if remote or old else _conversions(config),
+        {} if as_stored else _conversions(config),
         nested=config.text is not config.root,
         head_stored=head_stored,
     )
@@ -129,6 +129,11 @@ def _is_old(target: Targets) -> bool:
         t.runtime == "transformers" and t.version and (t.version < (5,) or (t.operator == "<" and t.version == (5,)))
         for t in target.named
     )
+
+
+def _is_remote(config: Config) -> bool:
+    """Whether the model needs code of its own: transformers has a class for many whose config still has an auto_map."""
+    return "auto_map" in config.root and config.root.get("model_type") not in LIKE_MIXTRAL | LIKE_QWEN
 
 
 def _conversions(config: Config) -> Mapping[str, str]:
@@ -163,7 +168,8 @@ def _module(name: str, parts: Mapping[str, tuple[tuple[int, ...] | None, str]]) 
     return Module(name, kind, shape, dtype)
 
 
-def _renamed(name: str) -> str:
+def renamed(name: str) -> str:
+    """A tensor's name as transformers 5 has it."""
     for old, new in RENAMED:
         name = old.sub(new, name)
     return name

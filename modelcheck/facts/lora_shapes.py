@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from .adapter_config import Lora
 from .adapter_tensors import PREFIX, AdapterTensors
-from .base_modules import BaseModules
+from .base_modules import BaseModules, renamed
 from .lora_targets import LoraTargets
 from .tensors import Tensor, Tensors
 
@@ -46,9 +46,11 @@ def wrong_ranks(tensors: AdapterTensors, ranks: Mapping[str, int], usual: int) -
 
 def strangers(tensors: AdapterTensors, base: BaseModules) -> Iterator[tuple[str, str]]:
     """(tensor, fault) of pairs for modules that the base does not have."""
-    known = {plain(name) for name in (*base.names(), *base.on_disk)}
+    known = {plain(name) for name in (*base.names(), *base.on_disk, *base.parameters)}
     for module, pair in tensors.pairs.items():
-        if plain(module.replace(".base_layer", "")) not in known:
+        name = plain(module.replace(".base_layer", ""))
+        # Adapters that were trained on transformers 4 have the names of then, which PEFT knows how to read.
+        if name not in known and renamed(f"{name}.weight").removesuffix(".weight") not in known:
             yield next(iter(pair.values())).name, "is for a module that the base does not have"
 
 

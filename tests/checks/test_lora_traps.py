@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import random
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from support import severities
 
+from modelcheck import packs
+from modelcheck.engine import Options, lint_source
 from modelcheck.finding import Finding
-from modelcheck.testing import lint_overlay
+from modelcheck.selection import select
+from modelcheck.sources.local import LocalFolder
+from modelcheck.testing import lint_overlay, write_overlay
 
 LORA: dict[str, Any] = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
 TIED = {"config.json": {"tie_word_embeddings": True}, "tensors.json": {"lm_head.weight": None}}
@@ -228,3 +235,28 @@ def test_a_base_that_is_no_folder(base: str) -> None:
     )
     assert report.internal == []
     assert any("--base DIR" in s.reason for s in report.skipped)
+
+
+ODD: list[Any] = [
+    *(None, True, -1, 0, 8, 1 << 70, 1.5, "", "q_proj", "all-linear", ".*", "(", "x" * 2000, "\n"),
+    *([], ["q_proj"], ["a.b.c.d"], [1], [None], [["a"]], ["..", ".", "[a"], {}, {"q_proj": 4}, {"(": 4}, {"": 1}),
+]
+FIELDS = (
+    *("r", "peft_type", "target_modules", "target_parameters", "exclude_modules", "modules_to_save", "rank_pattern"),
+    *("layers_to_transform", "layers_pattern", "bias", "init_lora_weights", "base_model_name_or_path", "task_type"),
+)
+
+
+def test_values_of_every_wrong_kind() -> None:
+    draw = random.Random(5)
+    readable = 0
+    with TemporaryDirectory() as name:
+        folder = write_overlay(Path(name), {"adapter_tensors.json": json.dumps(pairs())})
+        checks = select(packs.load().checks, ["adapter", "vllm-lora", "malformed-file"], [], [])
+        for _ in range(300):
+            config = LORA | {draw.choice(FIELDS): draw.choice(ODD) for _ in range(draw.randint(1, 3))}
+            (folder / "adapter_config.json").write_text(json.dumps(config))
+            report = lint_source("fuzz", LocalFolder(folder), checks, Options(target=["vllm"]).given(), pedantic=True)
+            assert report.internal == [], config
+            readable += all(f.slug != "malformed-file" for f in report.findings)
+    assert readable >= 90
