@@ -32,6 +32,8 @@ REQUIRED = {
 def vllm_rope(config: Config, ropes: tuple[Rope, ...], target: Targets) -> Iterator[Finding]:
     """The RoPE parameters are such that vLLM, or transformers 5, cannot build the embedding.
 
+    Symptoms: loading or serving fails; answers are garbage, or worse than they should be
+
     Why: a missing key or an unknown type is an exception at start. Factors of the wrong length are only a warning in
     the log, and then the positions of every long text are wrong.
 
