@@ -20,7 +20,7 @@ lint: $(VENV)/test.stamp
 
 slow: $(VENV)/test.stamp
 	$(BIN)/python tools/fetch.py
-	$(BIN)/python -m pytest -m slow --durations 5
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal --durations 8
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/run.py
