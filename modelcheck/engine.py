@@ -13,6 +13,7 @@ from modelcheck import packs
 from modelcheck.check import Check
 from modelcheck.errors import UsageError, raised_at
 from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed
+from modelcheck.facts.chat_template import Template
 from modelcheck.finding import Confidence, Finding
 from modelcheck.malformed import malformed_file
 from modelcheck.render.renderer import Renderer
@@ -20,7 +21,7 @@ from modelcheck.report import Skipped, TargetReport
 from modelcheck.resolver import FactCrash, Resolver
 from modelcheck.selection import select
 from modelcheck.sources.local import LocalFolder
-from modelcheck.sources.setup import set_up, template_file
+from modelcheck.sources.setup import set_up, template_text
 from modelcheck.target import Targets
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ class Options:
     def given(self) -> dict[str, Any]:
         """The facts that come from the options."""
         given: dict[str, Any] = {"target": Targets.parse(self.target), "weights": self.weights}
-        return given | ({"chat_template": template_file(self.chat_template)} if self.chat_template else {})
+        if self.chat_template:
+            given["chat_template"] = {"default": Template(template_text(self.chat_template), self.chat_template, None)}
+        return given
 
     def set_up(self, source: Source, folder: Path | None = None) -> Source:
         """A target's source, with its base model and the planned adapter."""

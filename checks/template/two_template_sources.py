@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelcheck.check import check
-from modelcheck.facts.chat_template import JINJA
 from modelcheck.facts.files import Files, JsonObject
 from modelcheck.finding import Finding, Severity
+from modelcheck.names import JINJA
 from modelcheck.target import Targets
 
 READ_JINJA, READ_JSON = ("transformers", "vllm", "trl"), ("llama.cpp", "ollama", "tgi")

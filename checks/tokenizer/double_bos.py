@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from modelcheck.check import check
 from modelcheck.facts.conversations import Rendering
-from modelcheck.facts.texts import SAMPLE
 from modelcheck.facts.tokenizer import Tokenizer
 from modelcheck.finding import Finding, Severity
+from modelcheck.names import TRAINING_TEXTS
 
 
 @check("TOK005", severity=Severity.ERROR)
@@ -58,7 +58,7 @@ def double_bos(
                 f"the training texts begin with {names} and encoding them adds {names} again, expected one: "
                 "every row is trained behind two BOS tokens, which serving does not send"
             )
-            yield Finding(message, SAMPLE.removesuffix(".json"))
+            yield Finding(message, TRAINING_TEXTS.removesuffix(".json"))
             return
     for rendering in (conversations or {}).values():
         if _begins(tokenizer, rendering.text("prompt") or "", added):

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelcheck.fact import Malformed, NotApplicable, fact
-from modelcheck.sources.local import TEMPLATE_FOLDER
+from modelcheck.names import JINJA, LEGACY, TEMPLATE_FOLDER
 from modelcheck.target import Targets
 
 from .files import Files, JsonObject, json_type
 from .special_tokens import SpecialTokens
 
-JINJA, LEGACY = "chat_template.jinja", "chat_template.json"
 # Tokens that end a turn and nothing else: an EOS of that name makes a chat model.
 TURN_ENDS = frozenset({"<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<turn|>", "<|end|>", "<|eot|>", "<|return|>"})
 

@@ -1,7 +1,7 @@
 """A tokenizer without tokenizer.json, converted by transformers in a process of its own.
 
 Slow (seconds: it imports transformers) and only for checkpoints that have nothing else, such as a lone SentencePiece
-model. Run as a program it is the child: it prints the converted tokenizer.json of the folder that it is given.
+model.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from modelcheck.names import CONVERTIBLE
+
 if TYPE_CHECKING:
     from .files import Files
 
-SECONDS = 60
-CONVERTIBLE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")
+SECONDS, CHILD = 60, Path(__file__).with_name("convert_child.py")
 BESIDE = ("merges.txt", "config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 REMEDY = (
     "pip install 'modelcheck[transformers]', or save the tokenizer once with transformers, which writes tokenizer.json"
@@ -32,7 +33,7 @@ def convert(files: Files) -> str:
         for name in (*CONVERTIBLE, *BESIDE):
             if name in files:
                 (Path(folder) / name).write_bytes(files.whole(name))
-        command = [sys.executable, "-I", __file__, folder]
+        command = [sys.executable, "-I", str(CHILD), folder]
         quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "1"}
         try:
             done = subprocess.run(command, capture_output=True, env=quiet, timeout=SECONDS, check=False)
@@ -42,15 +43,3 @@ def convert(files: Files) -> str:
         last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise RuntimeError(f"transformers cannot convert it: {last}")
     return done.stdout.decode()
-
-
-def main(folder: str) -> None:
-    """Print the converted tokenizer. Code that the checkpoint brings is never run."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    sys.stdout.buffer.write(tokenizer.backend_tokenizer.to_str().encode())
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

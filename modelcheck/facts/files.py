@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from modelcheck.fact import Malformed, NotApplicable, NotPassed, fact
+from modelcheck.names import TEXT_LIMIT
 from modelcheck.sources import Source
 
-# The largest published tokenizer_config.json known to us is 1.2 MB (Gemma 3).
-TEXT_LIMIT = 16 << 20
 # Gemma 3's tokenizer.json has 2.1 million commas and opening brackets. What a parser makes of JSON grows with their
 # number, not with the size: 16 million empty arrays take 48 MB as text and 1.2 GB parsed.
 ELEMENTS_LIMIT = 3_000_000

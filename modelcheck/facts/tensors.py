@@ -10,9 +10,10 @@ from math import prod
 from typing import Any
 
 from modelcheck.fact import Malformed, Missing, fact
+from modelcheck.names import INDEX, SINGLE
 
 from .files import Files, json_type, refuse_crowded, shorten
-from .weight_index import INDEX, SINGLE, WeightIndex, escape
+from .weight_index import WeightIndex, escape
 
 # The hub's own bound; the safetensors library refuses headers above 100 MB. DeepSeek-V3's largest is 0.1 MB.
 HEADER_LIMIT = 25 << 20

@@ -9,8 +9,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from modelcheck.fact import Malformed, Missing, NotApplicable, fact
+from modelcheck.names import CONVERTIBLE
 
-from .conversion import CONVERTIBLE, REMEDY, convert
+from .conversion import REMEDY, convert
 from .files import Files, refuse_crowded, shorten
 
 if TYPE_CHECKING:

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from modelcheck.fact import Malformed, NotApplicable, fact
+from modelcheck.names import INDEX, PICKLE_INDEX, PICKLE_SINGLE, SINGLE
 
 from .files import Files, expect, json_type
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-PICKLE_SINGLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 # The index of the largest published checkpoints known to us (DeepSeek-V3: 91,991 tensors) takes 9 MB.
 INDEX_LIMIT = 32 << 20
 DRIVE, SEPARATOR = re.compile("[A-Za-z]:"), re.compile(r"[/\\]")

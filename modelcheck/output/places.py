@@ -6,8 +6,8 @@ import json
 import re
 from pathlib import Path
 
-from modelcheck.facts.files import TEXT_LIMIT
 from modelcheck.finding import Finding
+from modelcheck.names import TEXT_LIMIT
 
 DECODER = json.JSONDecoder()
 SPACE = re.compile(r"[ \t\r\n]*")

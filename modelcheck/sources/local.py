@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from modelcheck.errors import UsageError
+from modelcheck.names import TEMPLATE_FOLDER
 
-# Where transformers looks for further named templates; nothing else is read from sub-folders.
-TEMPLATE_FOLDER = "additional_chat_templates"
 # Two steps of eight megabytes keep a disk of a gigabyte a second busy while one of them is looked at.
 AHEAD = 8 << 20
 

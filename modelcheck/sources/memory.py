@@ -12,8 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from modelcheck.errors import UsageError
-from modelcheck.facts.texts import SAMPLE
-from modelcheck.facts.weight_index import SINGLE
+from modelcheck.names import SINGLE, TRAINING_TEXTS
 from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.tensor_file import TensorFile
 
@@ -24,7 +23,7 @@ WRAPPED = re.compile(r"(\.base_layer|\.original_module)+\.")
 BRINGS = {
     "tokenizer": ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     "model": ("config.json", "generation_config.json", SINGLE),
-    "train_dataset": (SAMPLE,),
+    "train_dataset": (TRAINING_TEXTS,),
 }
 
 
@@ -55,7 +54,7 @@ class LiveObjects:
                 _method(self._objects["peft_config"], "peft_config", "to_dict")()
             )
         if "train_dataset" in self._objects and (texts := _texts(self._objects["train_dataset"])):
-            self._texts[SAMPLE] = _json(texts)
+            self._texts[TRAINING_TEXTS] = _json(texts)
         return self
 
     def __exit__(

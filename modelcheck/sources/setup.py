@@ -7,12 +7,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from modelcheck.errors import UsageError
-from modelcheck.facts.chat_template import JINJA, LEGACY, Template
-from modelcheck.facts.conversion import CONVERTIBLE
-from modelcheck.facts.files import TEXT_LIMIT
-from modelcheck.facts.weight_index import INDEX, PICKLE_INDEX, PICKLE_SINGLE, SINGLE
+from modelcheck.names import (
+    CONVERTIBLE,
+    INDEX,
+    JINJA,
+    LEGACY,
+    PICKLE_INDEX,
+    PICKLE_SINGLE,
+    SINGLE,
+    TEMPLATE_FOLDER,
+    TEXT_LIMIT,
+)
 from modelcheck.sources import Source
-from modelcheck.sources.local import TEMPLATE_FOLDER, LocalFolder
+from modelcheck.sources.local import LocalFolder
 
 ADAPTER_CONFIG, ADAPTER_TENSORS, ADAPTER_PICKLE = (
     "adapter_config.json",
@@ -51,10 +58,10 @@ def is_model(sizes: Mapping[str, int]) -> bool:
     return "config.json" in sizes and any(_is_weights(name) for name in sizes)
 
 
-def template_file(path: str) -> Mapping[str, Template]:
-    """The fact `chat_template` as `--chat-template FILE` gives it. Raises UsageError for what is no text."""
+def template_text(path: str) -> str:
+    """The text of `--chat-template FILE`. Raises UsageError for what is no text."""
     try:
-        return {"default": Template(_content(path, "--chat-template").decode("utf-8"), path, None)}
+        return _content(path, "--chat-template").decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"--chat-template {path}: is not UTF-8: {error.reason} at byte {error.start}") from None
 

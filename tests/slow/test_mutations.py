@@ -91,6 +91,37 @@ def twin(tensors: dict[str, torch.Tensor]) -> None:
     tensors[EMBEDDING][100] = tensors[EMBEDDING][200]
 
 
+def without(name: str) -> Callable[[dict[str, torch.Tensor]], None]:
+    def edit(tensors: dict[str, torch.Tensor]) -> None:
+        del tensors[name]
+
+    return edit
+
+
+def wrapped(tensors: dict[str, torch.Tensor]) -> None:
+    for name in list(tensors):
+        tensors[f"base_model.model.{name}"] = tensors.pop(name)
+
+
+def not_a_number(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["model.norm.weight"][0] = float("nan")
+
+
+def second_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}")
+
+
+def indexed(shard: str) -> Callable[[Path], None]:
+    """Name a shard in an index, in the place of the single file."""
+
+    def change(folder: Path) -> None:
+        weight_map = dict.fromkeys(load_file(folder / "model.safetensors"), shard)
+        (folder / "model.safetensors").unlink()
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+    return change
+
+
 def cut_short(folder: Path) -> None:
     (folder / "generation_config.json").write_text("{")
 
@@ -115,6 +146,20 @@ MUTATIONS: dict[str, Callable[[Path], None]] = {
     "untrained-rows": weights(twin),
     "untrained-token-used": weights(row(IM_START, 0.0)),
     "malformed-file": cut_short,
+    "pad-out-of-range": patch("generation_config", pad_token_id=151940),
+    "two-template-sources": second_template,
+    "unknown-literal": template("<|im_start|>", "<|start|>"),
+    "use-cache-false": patch("generation_config", use_cache=False),
+    "rope-type-conflict": patch("config", rope_parameters={"type": "linear", "rope_type": "yarn", "factor": 2.0}),
+    "tied-but-two-heads": patch("config", tie_word_embeddings=True),
+    "head-missing": weights(without("lm_head.weight")),
+    "missing-tensor": weights(without("model.layers.1.mlp.up_proj.weight")),
+    "wrapper-prefix": weights(wrapped),
+    "quantization-config-left": patch("config", quantization_config={"quant_method": "gptq", "bits": 4}),
+    "non-finite-weights": weights(not_a_number),
+    "shard-missing": indexed("model-00001-of-00002.safetensors"),
+    "index-escapes-folder": indexed("../elsewhere/model.safetensors"),
+    "vllm-architecture": patch("config", architectures=["PeftModelForCausalLM"]),
 }
 # Findings that the same fault rightly has under another name too.
 ALSO = {

@@ -1,0 +1,13 @@
+"""The names of files that both sources and facts must know, and how much text they may hold."""
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLE_SINGLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+JINJA, LEGACY = "chat_template.jinja", "chat_template.json"
+# Where transformers looks for further named templates.
+TEMPLATE_FOLDER = "additional_chat_templates"
+# What transformers can make a tokenizer.json of.
+CONVERTIBLE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")
+# The source of live objects writes the first rows of the training set's `text` column there.
+TRAINING_TEXTS = "train_dataset.text.json"
+# The largest published tokenizer_config.json known to us is 1.2 MB (Gemma 3).
+TEXT_LIMIT = 16 << 20
