@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from modelcheck.check import check
@@ -10,7 +9,7 @@ from modelcheck.facts.conversations import Rendering
 from modelcheck.facts.files import Files
 from modelcheck.facts.rows import Rows
 from modelcheck.facts.special_tokens import SpecialTokens, StopId, StopIds
-from modelcheck.facts.vocabulary import Vocabulary
+from modelcheck.facts.vocabulary import Vocabulary, tokens_in
 from modelcheck.finding import Finding, Severity
 from modelcheck.target import Targets
 
@@ -67,10 +66,11 @@ def vllm_stop_ids(
     severity = target.severity("vllm", unnamed=Severity.WARNING)
     if severity is None or vocabulary is None:
         return
+    names = {token.content for _, token in special_tokens} | {*vocabulary.added}
     heard = [*stop_ids.tokenizer, *(stop_ids.generation if GENERATION in files else stop_ids.config)]
     for rendering in (conversations or {}).values():
         for view in rendering.views():
-            tokens = _tokens(view.after_assistant or "", special_tokens, vocabulary)
+            tokens = tokens_in(view.after_assistant or "", names)
             ids = {token: vocabulary.id(token) for token in tokens}
             if not tokens or {stop.id for stop in heard} & {*ids.values()}:
                 continue
@@ -99,13 +99,6 @@ def _beyond(stop_ids: StopIds, rows: Rows | None, target: Targets) -> Iterator[F
                 stop.at,
                 severity,
             )
-
-
-def _tokens(tail: str, special_tokens: SpecialTokens, vocabulary: Vocabulary) -> list[str]:
-    # Tokenizers cut a text at added tokens before anything else, the longest first.
-    names = {token.content for _, token in special_tokens} | {*vocabulary.added}
-    present = sorted((name for name in names if name.strip() and name in tail), key=len, reverse=True)
-    return re.findall("|".join(map(re.escape, present)), tail) if present else []
 
 
 def _listed(stops: list[StopId]) -> str:

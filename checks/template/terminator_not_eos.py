@@ -11,7 +11,7 @@ from modelcheck.facts.config import Config
 from modelcheck.facts.conversations import Rendering, View
 from modelcheck.facts.files import JsonObject, shorten
 from modelcheck.facts.special_tokens import SpecialTokens, StopIds
-from modelcheck.facts.vocabulary import Vocabulary
+from modelcheck.facts.vocabulary import Vocabulary, tokens_in
 from modelcheck.finding import Finding, Severity
 
 MARKER = re.compile(r"\s*(<\S+>|\[\S+\])")
@@ -93,7 +93,7 @@ class _Judge:
         tail = view.after_assistant
         if tail is None or not tail.strip():  # the rule no-terminator
             return None
-        tokens = self._tokens(tail)[: 1 if view.dangling_header else None]
+        tokens = tokens_in(tail, self.names)[: 1 if view.dangling_header else None]
         if any(token == self.eos or self._id(token) in self.stops.in_force for token in tokens):
             return None
         if self.vocabulary is None or not (tokens or self.vocabulary.complete):
@@ -104,11 +104,6 @@ class _Judge:
         if not MARKER.match(tail):
             severity = Severity.WARNING
         return f"{shorten(tail)}, which holds no special token, {self._expected()}", severity
-
-    def _tokens(self, text: str) -> list[str]:
-        # Tokenizers cut a text at added tokens before anything else, the longest first.
-        present = sorted((name for name in self.names if name.strip() and name in text), key=len, reverse=True)
-        return re.findall("|".join(map(re.escape, present)), text) if present else []
 
     def _id(self, token: str) -> int | None:
         return self.vocabulary.id(token) if self.vocabulary else None

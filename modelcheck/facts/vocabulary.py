@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -36,6 +37,12 @@ class Vocabulary:
         """The id of a token, or None where this view of the vocabulary has no such token."""
         found = self.added.get(content)
         return self.base.get(content) if found is None else found
+
+
+def tokens_in(text: str, names: Iterable[str]) -> list[str]:
+    """Those of the tokens that a text is cut at: tokenizers take added tokens before all else, the longest first."""
+    present = sorted((name for name in names if name.strip() and name in text), key=len, reverse=True)
+    return re.findall("|".join(map(re.escape, present)), text) if present else []
 
 
 @fact
