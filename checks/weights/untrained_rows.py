@@ -45,18 +45,19 @@ def untrained_rows(
 
     Sources: Magikarp (arXiv 2405.05417) and its reports; SmolLM2's 15 identical rows, which have a usual norm.
     """
+    groups = ", ".join(str(len(group)) for group in untrained.identical[:MOST_NAMED])
     tests = (
         (
-            f"rows near zero (norm at most a thousandth of the median {untrained.median:.3g})",
+            f"near zero (norm at most a thousandth of the median {untrained.median:.3g})",
             untrained.near_zero,
             Confidence.HIGH,
         ),
         (
-            f"bit-identical rows, in {len(untrained.identical)} group(s)",
+            f"bit-identical to another, in groups of {groups}",
             frozenset().union(*untrained.identical),
             Confidence.HIGH,
         ),
-        ("rows near the centroid of rows known to be unused", untrained.near_centroid, Confidence.MEDIUM),
+        ("near the centroid of rows known to be unused", untrained.near_centroid, Confidence.MEDIUM),
     )
     tensor = embeddings.tensor
     for what, ids, confidence in tests:

@@ -59,11 +59,11 @@ def untrained_token_used(
     certain, near = untrained.certain, untrained.near_centroid
     stops = {number: f"stop id in {stop.file}" for number, stop in stop_ids.in_force.items()}
     stops = {number: where for number, where in stops.items() if 0 <= number < min(tokenizer.size, untrained.rows)}
-    pad = special_tokens.content("pad_token")
-    if pad and len(stops) > 1:
-        stops = {number: where for number, where in stops.items() if number != tokenizer.id(pad)}
+    pad = tokenizer.id(special_tokens.content("pad_token") or "")
     place = embeddings.tensor.file, embeddings.tensor.name
     for number in sorted({*emitted, *stops} & {*certain, *near}):
+        if number == pad and number not in emitted and len(stops) > 1:
+            continue
         where = [*emitted.get(number, ()), *([stops[number]] if number in stops else [])]
         row = f"{tokenizer.token(number)!r} (id {number}) is in use ({'; '.join(where)}), but its embedding row"
         if number in near:

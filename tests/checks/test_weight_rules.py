@@ -95,7 +95,7 @@ class TestUntrainedRows:
         assert severities(findings) == ["info", "info"]
         assert "1 of 320 rows" in findings[0].message
         assert "'<|reserved_0|>' (id 4)" in findings[0].message
-        assert "in 1 group(s)" in findings[1].message
+        assert "in groups of 2" in findings[1].message
 
     def test_padding_is_told_apart(self) -> None:
         [finding] = found("untrained-rows", tensors={EMBEDDING: ["F32", [384, tiny.HIDDEN], "ones"]})
