@@ -181,6 +181,13 @@ def test_github_annotations_name_file_line_and_rule(demo: str) -> None:
     assert all(line.startswith(("::error ", "::warning ", "::notice ")) for line in lines)
 
 
+def test_a_file_of_the_set_up_is_named_where_it_is(demo: str) -> None:
+    Path("planned.json").write_text('{"r": 8,\n "target_modules": ["no_such_layer"]}')
+    lines = run("lint", demo, "--lora", "planned.json", "--select", "ADP", "--format", "github").stdout.splitlines()
+    assert lines
+    assert all("file=planned.json,line=2," in line for line in lines)
+
+
 def test_a_hostile_message_cannot_write_a_command_of_its_own(tmp_path: Path) -> None:
     hostile = {"tokenizer_config.json": json.dumps({"unk_token": "x\n::set-env name=PATH::"})}
     lines = run("lint", str(write_overlay(tmp_path / "hostile", hostile)), "--format", "github").stdout.splitlines()

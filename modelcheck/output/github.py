@@ -8,7 +8,7 @@ from pathlib import Path
 from modelcheck.finding import Severity
 from modelcheck.report import TargetReport
 
-from .places import line_and_column
+from .places import line_and_column, path_of
 from .text import printable
 
 COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
@@ -24,7 +24,7 @@ def _lines(report: TargetReport) -> Iterator[str]:
     for text in (*([report.error] if report.error else []), *report.internal):
         yield f"::error file={_property(report.target)},title=modelcheck::{_data(text)}"
     for finding in report.findings:
-        properties = f"file={_property((folder / (finding.file or '')).as_posix())}"
+        properties = f"file={_property(path_of(folder, finding).as_posix())}"
         if place := line_and_column(folder, finding):
             properties += f",line={place[0]},col={place[1]}"
         title = _property(f"{finding.code} {finding.slug}")

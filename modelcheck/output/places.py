@@ -13,13 +13,20 @@ DECODER = json.JSONDecoder()
 SPACE = re.compile(r"[ \t\r\n]*")
 
 
+def path_of(folder: Path, finding: Finding) -> Path:
+    """The file that a finding is about; the folder itself where it names none."""
+    inside = folder / (finding.file or "")
+    # A file of the set-up (a base, a LoRA configuration) is named by its path, not as one of the folder's.
+    return inside if inside.exists() or not Path(finding.file or "").exists() else Path(finding.file or "")
+
+
 def line_and_column(folder: Path, finding: Finding) -> tuple[int, int] | None:
     """(line, column) from 1, or None where the place is no text: a tensor, a folder, a file that is gone."""
     if finding.file is None or finding.at is None:
         return None
     if match := re.fullmatch(r"([0-9]+):([0-9]+)", finding.at):
         return int(match[1]), int(match[2])
-    path = folder / finding.file
+    path = path_of(folder, finding)
     try:
         if path.suffix != ".json" or path.stat().st_size > TEXT_LIMIT:
             return None

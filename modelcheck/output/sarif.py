@@ -13,7 +13,7 @@ from modelcheck.finding import Finding, Severity
 from modelcheck.fingerprint import fingerprint
 from modelcheck.report import TargetReport
 
-from .places import line_and_column
+from .places import line_and_column, path_of
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
@@ -56,7 +56,7 @@ def _result(report: TargetReport, finding: Finding, index: dict[str, int]) -> di
 
 def _location(report: TargetReport, finding: Finding) -> dict[str, Any]:
     folder = Path(report.target)
-    physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(folder / (finding.file or ""))}}
+    physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(path_of(folder, finding))}}
     if place := line_and_column(folder, finding):
         physical["region"] = {"startLine": place[0], "startColumn": place[1]}
     location: dict[str, Any] = {"physicalLocation": physical}
