@@ -16,6 +16,7 @@ from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed
 from modelcheck.facts.chat_template import Template
 from modelcheck.finding import Confidence, Finding
 from modelcheck.malformed import malformed_file
+from modelcheck.names import WEIGHTS
 from modelcheck.render.renderer import Renderer
 from modelcheck.report import Skipped, TargetReport
 from modelcheck.resolver import FactCrash, Resolver
@@ -50,7 +51,9 @@ class Options:
         return select(packs.load().checks, self.select, self.ignore, extended)
 
     def given(self) -> dict[str, Any]:
-        """The facts that come from the options."""
+        """The facts that come from the options. Raises UsageError for those that mean nothing."""
+        if self.weights not in WEIGHTS:
+            raise UsageError(f"weights is {self.weights!r}, expected one of {', '.join(WEIGHTS)}")
         given: dict[str, Any] = {"target": Targets.parse(self.target), "weights": self.weights}
         if self.chat_template:
             given["chat_template"] = {"default": Template(template_text(self.chat_template), self.chat_template, None)}

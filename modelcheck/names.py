@@ -1,4 +1,4 @@
-"""The names of files that both sources and facts must know, and how much text they may hold."""
+"""Names that several parts must share: files, how much text they may hold, how much of the weights is read."""
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLE_SINGLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -11,3 +11,5 @@ CONVERTIBLE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vo
 TRAINING_TEXTS = "train_dataset.text.json"
 # The largest published tokenizer_config.json known to us is 1.2 MB (Gemma 3).
 TEXT_LIMIT = 16 << 20
+# What `--weights` may say: headers only, what rules usually want, every tensor to its end.
+WEIGHTS = ("none", "embeddings", "full")

@@ -11,9 +11,9 @@ from modelcheck import ignores
 from modelcheck.errors import UsageError, did_you_mean
 from modelcheck.facts.files import json_type
 from modelcheck.ignores import ModelIgnore
+from modelcheck.names import WEIGHTS
 
 FAIL_ON = ("error", "warning", "info")
-WEIGHTS = ("none", "embeddings", "full")
 
 
 @dataclass(frozen=True, slots=True)

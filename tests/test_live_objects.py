@@ -94,6 +94,13 @@ def test_a_path_that_could_not_be_checked_is_no_empty_list(tmp_path: Path) -> No
         special_token_unknown(tmp_path / "nowhere")
 
 
+def test_an_option_that_means_nothing_is_refused(folder: Path) -> None:
+    with pytest.raises(modelcheck.UsageError, match="expected one of none, embeddings, full"):
+        modelcheck.lint(folder, weights="some")
+    with pytest.raises(TypeError, match="did you mean 'tokenizer'"):
+        modelcheck.lint(tokeniser=object())  # type: ignore[call-arg]
+
+
 def test_facts_handed_in_directly() -> None:
     config = {"pad_token": "</s>", "eos_token": "</s>"}
     assert pad_is_eos.on(tokenizer_config=config, is_chat=True)
