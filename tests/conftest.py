@@ -1,11 +1,29 @@
-"""Figures that tests measure, printed at the end of a run: `record_property("figure", "...")` in a test."""
+"""What every test may use: the real models that `tools/fetch.py` brings, and a place for measured figures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+
+CACHE = Path(__file__).parent.parent / ".cache"
+
+
+@pytest.fixture(scope="session")
+def cached() -> Callable[[str], Path]:
+    """The folder of a fetched model, by its name below .cache/."""
+
+    def find(name: str) -> Path:
+        if not (CACHE / name).is_dir():
+            pytest.fail(f"{name} has not been fetched: run `make slow`, or `python tools/fetch.py` first")
+        return CACHE / name
+
+    return find
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures that tests measured with `record_property("figure", "...")`."""
     reports = terminalreporter.getreports("passed")
     figures = [text for report in reports for name, text in report.user_properties if name == "figure"]
     if figures:
