@@ -121,6 +121,12 @@ class TestCommand:
         assert r"instruction_part = '<|im_start|>user\n'" in result.stdout
         assert r"response_part = '<|im_start|>assistant\n'" in result.stdout
 
+    def test_says_why_there_are_no_spans_and_shows_none(self, tmp_path: Path) -> None:
+        dropping = "{% for m in messages if m.role != 'system' %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        result = run("render", str(write_overlay(tmp_path / "dropping", {"chat_template.jinja": dropping})))
+        assert "no spans: the template leaves out" in result.stdout
+        assert "carry loss" not in result.stdout
+
     def test_ids_and_a_conversation_of_ones_own(self, tmp_path: Path) -> None:
         folder = str(write_overlay(tmp_path / "tiny", {}))
         (tmp_path / "chat.json").write_text('[{"role": "user", "content": "the model"}]')

@@ -46,8 +46,9 @@ def _piece(shown: Conversation, start: int, end: int, *, colour: bool) -> str:
 def _notes(shown: Conversation, *, colour: bool) -> Iterator[str]:
     if shown.why_not:
         yield f"no spans: {shown.why_not}"
-    source = "the template's generation blocks" if shown.by_blocks else "the answers and the tokens that end them"
-    yield f"{'underlined' if colour else f'in {OPEN}{CLOSE}'}: what would carry loss ({source})"
+    if shown.loss:
+        source = "the template's generation blocks" if shown.by_blocks else "the answers and the tokens that end them"
+        yield f"{'underlined' if colour else f'in {OPEN}{CLOSE}'}: what would carry loss ({source})"
     if shown.tokenizer is None:
         yield "the tokenizer could not be read: no ids, and markers are unchecked"
     else:
