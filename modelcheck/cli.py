@@ -108,6 +108,77 @@ def lint(
 
 
 @cli.command()
+@click.argument("folder")
+@set_up_options
+@run_options
+@click.option("--write", is_flag=True, help="Change the folder itself; `modelcheck undo` takes it back.")
+@click.option("--output", type=click.Path(), metavar="DIR", help="Write a mended copy there instead.")
+@click.option("--unsafe", is_flag=True, help="Also mend what changes prompts, weights or where generation stops.")
+@click.option(
+    "--all-untrained", "options", flag_value="all-untrained", multiple=True, help="Also mend rows that nothing uses."
+)
+@click.option(
+    "--split-fused", "options", flag_value="split-fused", multiple=True, help="Split fused projections, for LoRA."
+)
+def fix(
+    folder: str,
+    output: str | None,
+    base: str | None,
+    chat_template: str | None,
+    lora: str | None,
+    options: tuple[str, ...],
+    *,
+    write: bool,
+    unsafe: bool,
+    exit_zero: bool,
+    **said: Any,
+) -> None:
+    """Show what can be mended in a checkpoint folder, as a diff; nothing is written without --write or --output.
+
+    Exit code: 0 nothing to mend, or mended; 1 there is something to mend; 2 it cannot be read or written; 3 an error of
+    ours.
+    """
+    from modelcheck import fix as fixing
+    from modelcheck.output import diff
+    from modelcheck.plan import Allowed
+    from modelcheck.render.renderer import Renderer
+    from modelcheck.run import CLEAN, FOUND, INTERNAL, Run
+
+    if write and output:
+        raise UsageError("--write changes the folder, --output writes a copy: name one of them")
+    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora)
+    with Renderer() as renderer:
+        proposal = fixing.propose(Path(folder), run, Allowed(unsafe, frozenset(options)), renderer)
+        click.echo(diff.render(proposal))
+        faults = proposal.faults
+        if not faults and proposal.plan.changes and write:
+            faults = fixing.write(proposal, run, renderer)
+        elif not faults and output:
+            faults = fixing.write_copy(proposal, Path(output), run, renderer)
+    for fault in faults:
+        click.echo(f"modelcheck: {fault}: nothing was changed; please report it", err=True)
+    done = not faults and (write or output)
+    click.echo(diff.outcome(proposal, output if done else None, written=bool(done)))
+    to_do = bool(proposal.plan.changes) and not done and not exit_zero
+    sys.exit(INTERNAL if faults else FOUND if to_do else CLEAN)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--forget", is_flag=True, help="Delete what could be taken back instead; the folder stays as it is.")
+def undo(folder: Path, *, forget: bool) -> None:
+    """Take back the last `modelcheck fix --write` of a folder, or what an interrupted one left."""
+    from modelcheck import transaction
+
+    if forget:
+        transaction.forget(folder)
+        click.echo(f"{folder}: nothing can be taken back any more")
+        return
+    restored = transaction.undo(folder)
+    click.echo("\n".join([*restored, f"{folder}: {len(restored)} file{'s' * (len(restored) != 1)} as before the fix"]))
+
+
+@cli.command()
 @click.argument("target")
 @click.option("--messages", type=click.Path(dir_okay=False), metavar="FILE", help="A conversation as JSON.")
 @click.option("--add-generation-prompt", is_flag=True, help="End with the header of the next answer.")

@@ -100,8 +100,12 @@ def lint_source(
     name: str, source: Source, checks: Iterable[Check], given: Mapping[str, Any], pedantic: bool
 ) -> TargetReport:
     """Run the checks on one source."""
+    return lint_facts(name, source, checks, Resolver(packs.load().facts, {**given, "source": source}), pedantic)
+
+
+def lint_facts(name: str, source: Source, checks: Iterable[Check], facts: Resolver, pedantic: bool) -> TargetReport:
+    """Run the checks on the facts of one source."""
     report = TargetReport(name, source.kind)
-    facts = Resolver(packs.load().facts, {**given, "source": source})
     broken: dict[str, Malformed] = {}
     for check in checks:
         _run(check, facts, report, broken)
