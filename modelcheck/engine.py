@@ -55,6 +55,8 @@ class Options:
         if self.weights not in WEIGHTS:
             raise UsageError(f"weights is {self.weights!r}, expected one of {', '.join(WEIGHTS)}")
         given: dict[str, Any] = {"target": Targets.parse(self.target), "weights": self.weights}
+        if self.base:
+            given["base_source"] = LocalFolder(self.base)
         if self.chat_template:
             given["chat_template"] = {"default": Template(template_text(self.chat_template), self.chat_template, None)}
         return given

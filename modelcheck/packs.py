@@ -17,7 +17,7 @@ from modelcheck.fixer import FINDING, Fixer
 from modelcheck.malformed import malformed_file
 
 # What the engine itself hands in; every other fact has a definition in a pack.
-ROOTS = frozenset({"source", "target", "weights", "renderer"})
+ROOTS = frozenset({"source", "base_source", "target", "weights", "renderer"})
 
 
 @dataclass(frozen=True)

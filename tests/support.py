@@ -66,3 +66,8 @@ def proposed(folder: Path, *, unsafe: bool = False, options: Collection[str] = (
     run = Run(Options(**set_up), Severity.ERROR, strict=False, per_model_ignore=())
     with Renderer() as renderer:
         return propose(folder, run, Allowed(unsafe, frozenset(options)), renderer)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """{relative path: bytes} of every file under a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

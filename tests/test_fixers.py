@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import proposed
+from support import contents, proposed
 
 from modelcheck import packs
 from modelcheck.check import Check
 from modelcheck.manual import examples
-from modelcheck.testing import write_overlay
+from modelcheck.testing import options_of, write_overlay
 
 CATALOGUE = packs.load()
 OPTIONS = frozenset(f.option for f in CATALOGUE.fixers if f.option)
@@ -22,19 +22,19 @@ FIXABLE = [check for check in CATALOGUE.checks if check.slug in MENDED]
 def test_the_bad_example_is_mended_and_nothing_else_breaks(check: Check, tmp_path: Path) -> None:
     overlay = examples(check.manual, "Bad")
     folder = write_overlay(tmp_path / "bad", overlay)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    proposal = proposed(folder, target=overlay.get("target", "").split(), unsafe=True, options=OPTIONS)
+    before = contents(folder)
+    proposal = proposed(folder, unsafe=True, options=OPTIONS, **options_of(folder, overlay))
     assert check.slug in {fix.finding.slug for fix in proposal.plan.fixes}
     assert proposal.faults == []
     assert check.slug not in {finding.slug for finding in proposal.after.findings}
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert contents(folder) == before
 
 
 @pytest.mark.parametrize("check", FIXABLE, ids=lambda c: c.slug)
 def test_the_good_example_has_nothing_to_mend(check: Check, tmp_path: Path) -> None:
     overlay = examples(check.manual, "Good")
     folder = write_overlay(tmp_path / "good", overlay)
-    proposal = proposed(folder, target=overlay.get("target", "").split(), unsafe=True, options=OPTIONS)
+    proposal = proposed(folder, unsafe=True, options=OPTIONS, **options_of(folder, overlay))
     assert check.slug not in {fix.finding.slug for fix in proposal.plan.fixes}
 
 
