@@ -15,7 +15,7 @@ from modelcheck.fixer import CannotFix, fixer
 
 TANH = "gelu_pytorch_tanh"
 VOCABULARY = "tokenizer.json"
-ROPE = ("rope_parameters", "rope_scaling", "rope_theta")
+ROPE = ("partial_rotary_factor", "rope_parameters", "rope_scaling", "rope_theta")
 # What transformers 4 keeps beside the RoPE parameters, not in them.
 OF_THE_ROOT = frozenset({"rope_theta", "partial_rotary_factor"})
 

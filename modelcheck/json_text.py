@@ -65,7 +65,10 @@ def set_value(text: str, at: str, value: Any) -> str:
 
 
 def drop_value(text: str, at: str) -> str:
-    """The text without one member of an object or array. Raises KeyError where there is none, ValueError as above."""
+    """The text without one member of an object or array, however often an object names it.
+
+    Raises KeyError where there is none, ValueError as above.
+    """
     *path, last = keys(at)
     offset = _skip(text, 0)
     for key in path:
@@ -74,10 +77,13 @@ def drop_value(text: str, at: str) -> str:
     found = _require(text, offset, last)
     if found.stop != members[-1].stop:
         after = next(m for m in members if m.start > found.start)
-        return text[: found.start] + text[after.start :]
-    before = members[-2].stop if len(members) > 1 else offset + 1
-    rest = _skip(text, found.stop) if len(members) == 1 else found.stop
-    return text[:before] + text[rest:]
+        text = text[: found.start] + text[after.start :]
+    else:
+        before = members[-2].stop if len(members) > 1 else offset + 1
+        rest = _skip(text, found.stop) if len(members) == 1 else found.stop
+        text = text[:before] + text[rest:]
+    # Parsers take the last of several: with that gone, an earlier one would come to life.
+    return drop_value(text, at) if [m.key for m in members].count(last) > 1 else text
 
 
 def add_to_list(text: str, at: str, value: Any) -> str:

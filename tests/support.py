@@ -16,6 +16,8 @@ from modelcheck.fix import Proposal, propose
 from modelcheck.plan import Allowed
 from modelcheck.render.renderer import Renderer
 from modelcheck.run import Run
+from modelcheck.sources.local import LocalFolder
+from modelcheck.sources.planned import Planned
 from modelcheck.testing import lint_overlay
 
 CONVERSATION = [
@@ -71,3 +73,13 @@ def proposed(folder: Path, *, unsafe: bool = False, options: Collection[str] = (
 def contents(folder: Path) -> dict[str, bytes]:
     """{relative path: bytes} of every file under a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def written(proposal: Proposal, folder: Path) -> Path:
+    """The folder as the proposal would make it, written somewhere else."""
+    planned = Planned(LocalFolder(proposal.folder), proposal.plan.changes)
+    folder.mkdir()
+    for name, size in planned.sizes().items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(planned.read(name, 0, size))
+    return folder

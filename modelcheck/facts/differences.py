@@ -13,6 +13,8 @@ from .files import Files, JsonObject
 from .rope import LEGACY_NAMES, ropes
 
 PROCESSORS = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
+# Read off each by itself.
+APART = ("type", "rope_type", "partial_rotary_factor")
 PLAIN = ("model_type", "architectures")
 
 
@@ -69,8 +71,11 @@ def _modules(auto_map: Any) -> Any:
 
 
 def _partial(config: Config) -> Any:
-    value = config.text_where("partial_rotary_factor")[1]
-    return _rope(config).get("partial_rotary_factor") if value is None else value
+    """The share of each head that is rotated, as transformers 5 finds it; None where it is not written."""
+    key = "partial_rotary_factor"
+    parameters = config.text_where("rope_parameters")[1]
+    inside = parameters.get(key) if isinstance(parameters, dict) else None
+    return config.text_where(key)[1] if inside is None else inside
 
 
 def _rope(config: Config) -> Mapping[str, Any]:
@@ -82,7 +87,7 @@ def _rope(config: Config) -> Mapping[str, Any]:
         parts = ()
     for part in parts:
         layer = part.at.rpartition("/")[2] if part.at.count("/") > config.text_at.count("/") + 1 else ""
-        values = {key: value for key, value in part.values.items() if key not in ("type", "rope_type")}
+        values = {key: value for key, value in part.values.items() if key not in APART}
         kind = LEGACY_NAMES.get(part.type, part.type) if isinstance(part.type, str) else part.type
         values |= {} if kind == "default" else {"rope_type": kind}
         found |= {f"{layer}{'.' if layer else ''}{key}": value for key, value in values.items()}
