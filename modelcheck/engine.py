@@ -15,6 +15,7 @@ from modelcheck.errors import UsageError, raised_at
 from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed
 from modelcheck.facts.chat_template import Template
 from modelcheck.finding import Confidence, Finding
+from modelcheck.fixer import mended
 from modelcheck.malformed import malformed_file
 from modelcheck.names import WEIGHTS
 from modelcheck.render.renderer import Renderer
@@ -117,6 +118,7 @@ def lint_facts(name: str, source: Source, checks: Iterable[Check], facts: Resolv
     report.hide_below(Confidence.LOW if pedantic else Confidence.MEDIUM)
     report.findings.sort(key=lambda f: (-f.severity, f.code, f.file or "", f.at or "", f.message))
     report.internal = list(dict.fromkeys(report.internal))
+    report.mended = mended(packs.load().fixers)
     return report
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,3 +63,11 @@ def fixer(*slugs: str, safe: bool, option: str | None = None) -> Callable[[Repai
         return Fixer(slugs, safe, option, function)
 
     return decorate
+
+
+def mended(fixers: Iterable[Fixer]) -> dict[str, str]:
+    """{slug: `safe` or `unsafe`} of the rules whose findings can be mended, at least in some situations."""
+    found: dict[str, str] = {}
+    for fixer in sorted(fixers, key=lambda f: f.safe):
+        found |= dict.fromkeys(fixer.slugs, "safe" if fixer.safe else "unsafe")
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from modelcheck.finding import Confidence, Finding, Severity
@@ -19,7 +19,10 @@ class Skipped:
 
 @dataclass(slots=True)
 class TargetReport:
-    """The result for one target. `error` is set where nothing of it could be read."""
+    """The result for one target. `error` is set where nothing of it could be read.
+
+    `mended` says of which rules `modelcheck fix` mends findings: {slug: `safe` or `unsafe`}.
+    """
 
     target: str
     source: str
@@ -31,6 +34,7 @@ class TargetReport:
     hidden: int = 0
     known: int = 0
     ignored: list[str] = field(default_factory=list)
+    mended: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
     def hide_below(self, confidence: Confidence) -> None:
