@@ -170,12 +170,16 @@ def undo(folder: Path, *, forget: bool) -> None:
     """Take back the last `modelcheck fix --write` of a folder, or what an interrupted one left."""
     from modelcheck import transaction
 
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
     if forget:
         transaction.forget(folder)
         click.echo(f"{folder}: nothing can be taken back any more")
         return
     restored = transaction.undo(folder)
-    click.echo("\n".join([*restored, f"{folder}: {len(restored)} file{'s' * (len(restored) != 1)} as before the fix"]))
+    click.echo(
+        "\n".join([*restored, f"{folder}: as before the fix" if restored else f"{folder}: nothing to take back"])
+    )
 
 
 @cli.command()
