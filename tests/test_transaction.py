@@ -117,14 +117,14 @@ def test_any_pieces_make_what_they_say(tmp_path: Path, data: st.DataObject) -> N
 # -- killed -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("moment", range(0, 215, 7))
+@pytest.mark.parametrize("moment", range(0, 215, 11))
 def test_killed_while_it_is_applied(folder: Path, moment: int) -> None:
     before = tree(folder)
     killed_at(moment, lambda: apply_plan(folder))
     undoes(folder, before)
 
 
-@pytest.mark.parametrize("moment", range(0, 87, 7))
+@pytest.mark.parametrize("moment", range(0, 87, 11))
 def test_killed_while_it_is_taken_back(folder: Path, moment: int) -> None:
     before = tree(folder)
     apply_plan(folder)
@@ -135,6 +135,7 @@ def test_killed_while_it_is_taken_back(folder: Path, moment: int) -> None:
 def test_after_a_kill_nothing_else_is_written(folder: Path) -> None:
     changes = plan(folder)
     killed_at(170, lambda: apply_plan(folder))
+    (folder / ".modelcheck/lock").unlink()  # of the process that was killed
     assert unfinished(folder)
     refused(folder, changes, "an earlier fix was interrupted here; take it back first: modelcheck undo")
 
@@ -202,7 +203,7 @@ def test_a_call_that_fails_leaves_the_old_files_and_no_journal(folder: Path, num
     changes, before = plan(folder), tree(folder)
     with (
         observed(failing(number, errno.ENOSPC)),
-        pytest.raises(UsageError, match="No space left .*; nothing was changed"),
+        pytest.raises(UsageError, match="No space left on device; nothing was changed"),
     ):
         apply(folder, changes)
     assert tree(folder) == before
@@ -420,7 +421,7 @@ def without_links(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("without_links")
-@pytest.mark.parametrize("moment", range(3, 215, 30))
+@pytest.mark.parametrize("moment", range(3, 215, 40))
 def test_killed_where_there_are_no_hard_links(folder: Path, moment: int) -> None:
     before = tree(folder)
     killed_at(moment, lambda: apply_plan(folder))
