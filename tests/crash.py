@@ -17,7 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from modelcheck.change import FileChange, Kept, Piece, Seen
+from modelcheck.errors import UsageError
 from modelcheck.transaction import apply, disk, undo
 
 CALLS = sorted(name for name, f in vars(disk).items() if inspect.isfunction(f) and f.__module__ == disk.__name__)
@@ -236,3 +239,11 @@ def undoes(folder: Path, expected: Tree) -> None:
     """Undo what there is, and find the folder as it was."""
     undo(folder)
     assert tree(folder) == expected
+
+
+def refused(folder: Path, changes: list[FileChange], says: str) -> None:
+    """The changes are refused with these words, and nothing anywhere near is changed."""
+    before = tree(folder.parent)
+    with pytest.raises(UsageError, match=says):
+        apply(folder, changes)
+    assert tree(folder.parent) == before
