@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from hypothesis import strategies as st
 
 from modelcheck.change import Kept, Piece
 from modelcheck.errors import UsageError
-from modelcheck.transaction import apply, disk, needed_space, undo, unfinished
+from modelcheck.transaction import apply, disk, needed_space, undo, unfinished, writing
 
 NOBODY = 65534
 
@@ -97,6 +98,10 @@ def test_any_pieces_make_what_they_say(tmp_path: Path, data: st.DataObject) -> N
     assert contents(folder) == expected
     undoes(folder, before)
     (folder / name).unlink()
+
+
+def test_an_empty_plan_writes_nothing(folder: Path) -> None:
+    assert counted(lambda: apply(folder, [])).names == []
 
 
 # -- killed -----------------------------------------------------------------------------------------------------------
@@ -221,6 +226,35 @@ def test_a_full_disk(folder: Path) -> None:
             apply(folder, changes)
 
     assert in_a_child(work) == 0
+    assert tree(folder) == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount a small disk here")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("left", range(0, 56, 8))
+def test_a_small_disk(small_disk: Path, left: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full after so many kB, though it was said before that there is room."""
+    monkeypatch.setattr(writing, "check_space", lambda *arguments: None)
+    folder = checkpoint(small_disk / "model")
+    changes, before = plan(folder), tree(folder)
+    free = os.statvfs(folder)
+    (small_disk / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - (left << 10)))
+    if left < 40:
+        with pytest.raises(UsageError, match="No space left on device"):
+            apply(folder, changes)
+    else:
+        apply(folder, changes)
+        undo(folder)
     assert tree(folder) == before
 
 

@@ -82,6 +82,12 @@ def test_a_file_that_has_appeared_since_the_lint(folder: Path) -> None:
     refused(folder, changes, "generation_config.json: has been changed since it was linted")
 
 
+def test_a_link_to_nowhere_where_a_file_is_to_be_created(folder: Path) -> None:
+    changes = plan(folder)
+    (folder / "generation_config.json").symlink_to("nowhere")
+    refused(folder, changes, "generation_config.json: has been changed since it was linted")
+
+
 def test_a_file_changed_while_new_shards_are_written(folder: Path) -> None:
     changes = plan(folder)
 
@@ -159,6 +165,8 @@ def test_the_hub_cache(folder: Path, tmp_path: Path) -> None:
     refused(snapshot, plan(snapshot), r"lies in the hub's cache, which other programs share; .* --output DIR")
     (tmp_path / "link").symlink_to(snapshot)
     refused(tmp_path / "link", plan(snapshot), "lies in the hub's cache")
+    (snapshot / "sub").mkdir()
+    refused(checkpoint(snapshot / "sub"), plan(snapshot / "sub"), "lies in the hub's cache")
 
 
 def test_a_file_that_is_linked_into_the_hub_cache(folder: Path, tmp_path: Path) -> None:
@@ -171,7 +179,7 @@ def test_a_file_that_is_linked_into_the_hub_cache(folder: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "..", ".modelcheck", "", "a\0b", "a\\b"])
 def test_a_name_that_is_none(folder: Path, name: str) -> None:
-    refused(folder, [FileChange(name, (b"x",), None)], "is not the name of a file directly in this folder")
+    refused(folder, [FileChange(name, (b"x",), None)], "is no file directly in this folder")
 
 
 def test_a_file_changed_twice_by_one_plan(folder: Path) -> None:

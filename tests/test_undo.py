@@ -33,6 +33,7 @@ from power import Recorder, check_images
 from modelcheck.change import FileChange, Kept
 from modelcheck.errors import UsageError
 from modelcheck.transaction import apply, forget, undo, unfinished
+from modelcheck.transaction.files import SMALL
 from modelcheck.transaction.manifest import LIMIT, _checksum
 
 HOME = Path(".modelcheck")
@@ -82,6 +83,23 @@ def test_a_copy_of_the_folder_can_be_undone_as_well(folder: Path, tmp_path: Path
     shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copyfile)
     undo(tmp_path / "copy")
     assert contents(tmp_path / "copy") == before
+
+
+def test_a_file_too_large_to_be_read_every_time(folder: Path, tmp_path: Path) -> None:
+    """Known by inode, size and time of change; where these have changed, by its bytes."""
+    place = folder / "large.safetensors"
+    place.write_bytes(bytes(SMALL + 1))
+    before, change = tree(folder), changed(place, b"longer", Kept(0, SMALL + 1))
+    apply(folder, [change])
+    new = place.read_bytes()
+    shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copyfile)
+    undo(tmp_path / "copy")
+    assert (tmp_path / "copy" / place.name).read_bytes() == bytes(SMALL + 1)
+    with place.open("r+b") as file:
+        file.write(b"edited")
+    refused(folder, "large.safetensors: has been edited since the fix")
+    place.write_bytes(new)
+    undoes(folder, before)
 
 
 def test_forgetting_keeps_the_files(folder: Path) -> None:
