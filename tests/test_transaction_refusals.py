@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from crash import (
     PAST,
     TEMPLATE,
     checkpoint,
+    ended,
     in_a_child,
     observed,
     plan,
@@ -22,6 +22,7 @@ from crash import (
     removed,
     rows,
     shard,
+    started,
     tree,
 )
 
@@ -122,13 +123,8 @@ def test_many_at_once(folder: Path) -> None:
             with suppress(UsageError):
                 undo(folder)
 
-    children = [Thread(target=lambda: ends.append(in_a_child(work))) for _ in range(3)]
-    ends: list[int] = []
-    for child in children:
-        child.start()
-    for child in children:
-        child.join()
-    assert ends == [0, 0, 0]
+    children = [started(work) for _ in range(3)]
+    assert [ended(child) for child in children] == [0, 0, 0]
     undo(folder)
     assert tree(folder) == before
 

@@ -131,7 +131,7 @@ def test_the_record_would_tell_if_a_fsync_were_missing(tmp_path: Path, undoing: 
             break
         undo(folder)
         try:
-            check_images(recorder, tmp_path / "image", old, new, every=3)
+            check_images(recorder, tmp_path / "image", old, new, every=17)
         except (AssertionError, UsageError):
             told += 1
             shutil.rmtree(tmp_path / "image")
