@@ -54,7 +54,9 @@ def contents(edits: Iterable[Edit], facts: Resolver) -> Contents:
     if of_tensors:
         found |= _shards(files, facts["shards"], of_tensors)
         with suppress(NotApplicable):
-            of_text[INDEX] += _index_edits(facts["shards"], facts["weight_index"], of_tensors)
+            index: WeightIndex = facts["weight_index"]
+            if index.file == INDEX and (kept_true := list(_index_edits(facts["shards"], index, of_tensors))):
+                of_text[INDEX] += kept_true
     for name, wanted in of_text.items():
         content = _text(files, name, wanted)
         found[name] = None if content is None else (content,)
