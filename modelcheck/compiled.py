@@ -117,13 +117,16 @@ def _is_same(files: Files, change: FileChange) -> bool:
 
 
 def _text(files: Files, name: str, edits: Sequence[JsonEdit | WriteFile | DropFile]) -> bytes | None:
-    for edit in edits:
-        if isinstance(edit, WriteFile):
-            return edit.content
-        if isinstance(edit, DropFile):
-            return None
+    first, *others = edits
+    if isinstance(first, DropFile):
+        return None
     try:
-        text = files.whole(name, TOKENIZER_LIMIT).decode("utf-8") if name in files else "{}\n"
+        if isinstance(first, WriteFile):
+            if not others:
+                return first.content
+            text, edits = first.content.decode("utf-8"), others
+        else:
+            text = files.whole(name, TOKENIZER_LIMIT).decode("utf-8") if name in files else "{}\n"
         for edit in edits:
             text = _applied(text, edit)
     except (KeyError, ValueError, RecursionError) as error:
