@@ -130,7 +130,7 @@ def checkpoints(draw: st.DrawFn) -> tuple[Tensors, list[TensorEdit]]:
 
 
 @given(checkpoints())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_the_result_is_what_the_library_saves_after_the_same_edits(
     tmp_path_factory: pytest.TempPathFactory, checkpoint: tuple[Tensors, list[TensorEdit]]
 ) -> None:

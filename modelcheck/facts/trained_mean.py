@@ -130,7 +130,7 @@ def _trained_mean(matrix: Embeddings, untrained: Untrained, dead: Collection[int
 
     trained = np.isfinite(matrix.scan.norms)
     trained[list({*dead, *untrained.near_centroid})] = False
-    trained[untrained.size :] = False
+    trained[matrix.rows if untrained.size is None else untrained.size :] = False
     total, squares = np.zeros((2, matrix.width))
     start = 0
     for raw in matrix.chunks():
