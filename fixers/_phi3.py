@@ -6,14 +6,13 @@ fused layers, the long rotary factors, a partial rotation and the dropout of res
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelcheck.edit import DropJson, Edit, SetJson, SplitTensor
 from modelcheck.facts.config import Config
 from modelcheck.facts.embeddings import FLOATS
-from modelcheck.facts.expected import Keys, table
-from modelcheck.facts.expressions import Unanswerable
+from modelcheck.facts.expressions import Unanswerable, integer
 from modelcheck.facts.tensors import Tensors
 from modelcheck.fixer import CannotFix
 
@@ -58,25 +57,26 @@ def split_config(config: Config) -> Iterator[Edit]:
     yield SetJson(config.file, "/architectures", [f"{name}ForCausalLM"])
     if "auto_map" in said:
         yield DropJson(config.file, "/auto_map")
-    defaults = DEFAULTS | {"num_key_value_heads": said.get("num_attention_heads", DEFAULTS["num_attention_heads"])}
-    unsaid = {key: value for key, value in defaults.items() if key not in said}
+    unsaid = {key: value for key, value in _defaults(said).items() if key not in said}
     unsaid |= {key: False for key in BIASES if said.get(key)}
     yield from (SetJson(config.file, f"/{key}", value) for key, value in unsaid.items())
 
 
+def _defaults(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What Phi3Config has for keys that are not said."""
+    return DEFAULTS | {"num_key_value_heads": said.get("num_attention_heads", DEFAULTS["num_attention_heads"])}
+
+
 def _rows(config: Config) -> tuple[int, int, int]:
     """The rows of the queries, of the keys or values, and of the gate."""
-    phi3 = table("phi3")
+    keys = _defaults(config.root) | {key: value for key, value in config.root.items() if value is not None}
+    head_dim = "head_dim" if "head_dim" in keys else "(hidden_size // num_attention_heads)"
+    parts = f"num_attention_heads * {head_dim}", f"num_key_value_heads * {head_dim}", "intermediate_size"
     try:
-        keys = Keys(phi3, config.root) if phi3 else {}
-        head_dim = keys["head_dim"]
-        return (
-            keys["num_attention_heads"] * head_dim,
-            keys["num_key_value_heads"] * head_dim,
-            keys["intermediate_size"],
-        )
-    except (Unanswerable, TypeError, ZeroDivisionError) as why:
+        queries, keys_or_values, gate = (integer(part, keys.__getitem__) for part in parts)
+    except Unanswerable as why:
         raise CannotFix(f"{config.file} does not say how many rows the parts have: {why}") from why
+    return queries, keys_or_values, gate
 
 
 def _refuse_rotation(config: Config) -> None:

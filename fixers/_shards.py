@@ -44,4 +44,6 @@ def _refuse_parts(shards: list[str]) -> None:
     for match in parts:
         beside = {other[1] for other in parts if other[2] == match[2]}
         if len(beside) < int(match[2]):
-            raise CannotFix(f"{match.string} is one of {int(match[2])} shards and {len(beside)} are here: fetch the rest")
+            raise CannotFix(
+                f"{match.string} is one of {int(match[2])} shards and {len(beside)} are here: fetch the rest"
+            )

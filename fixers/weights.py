@@ -38,7 +38,7 @@ def count_the_rows(
             f"the tokenizer has ids up to {tokenizer.size - 1} and {embedding.name} only {rows} rows: the weights are "
             "those of another vocabulary; take weights and tokenizer from one place"
         )
-    if head in tensors and not tie.tied and tensors[head].shape[0] != rows:
+    if head is not None and head in tensors and not tie.tied and tensors[head].shape[0] != rows:
         raise CannotFix(f"{head} has {tensors[head].shape[0]} rows and {embedding.name} {rows}: save the model again")
     yield SetJson(config.file, str(finding.at), rows)
 
@@ -62,7 +62,7 @@ def untie(finding: Finding, config: Config, tensors: Tensors) -> Iterator[Edit]:
 
 @fixer("head-missing", safe=True)
 def tie(finding: Finding, config: Config) -> Iterator[Edit]:
-    """Set tie_word_embeddings to true, as models of this family have it"""
+    """Set tie_word_embeddings to true, as models of this family have it."""
     model_type = config.root.get("model_type")
     known = table(model_type)
     if not (known and known.defaults.get("tie_word_embeddings") is True):
@@ -77,14 +77,14 @@ def tie(finding: Finding, config: Config) -> Iterator[Edit]:
 def give_used_tokens_a_row(
     finding: Finding, new_rows: NewRows, emitted: Mapping[int, tuple[str, ...]], stop_ids: StopIds
 ) -> Iterator[Edit]:
-    """Give tokens in use that were never trained a row near the mean of the trained ones, each its own"""
+    """Give tokens in use that were never trained a row near the mean of the trained ones, each its own."""
     _refuse_hint(finding)
     yield from _set_rows(new_rows, {*emitted, *stop_ids.in_force})
 
 
 @fixer("untrained-rows", safe=False, option="all-untrained")
 def give_every_token_a_row(finding: Finding, new_rows: NewRows, untrained: Untrained) -> Iterator[Edit]:
-    """Give every row that was never trained a place near the mean of the trained ones, each its own"""
+    """Give every row that was never trained a place near the mean of the trained ones, each its own."""
     _refuse_hint(finding)
     yield from _set_rows(new_rows, untrained.certain)
 
@@ -116,7 +116,7 @@ def _set_rows(new_rows: NewRows, ids: Iterable[int]) -> Iterator[Edit]:
 
 @fixer("shard-missing", safe=True)
 def rebuild_the_index(weight_index: WeightIndex, files: Files) -> Iterator[Edit]:
-    """Write the index anew from the shards that are in the folder"""
+    """Write the index anew from the shards that are in the folder."""
     yield WriteFile(weight_index.file, rebuilt(weight_index, files))
 
 

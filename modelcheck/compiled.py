@@ -172,7 +172,7 @@ def _shards(
 def _index_edits(
     shards: Mapping[str, Shard], index: WeightIndex, edits: Mapping[str, TensorEdit]
 ) -> Iterator[JsonEdit]:
-    """What keeps the index true: the names in it, all in one edit (there may be 90,000), and the size of all tensors."""
+    """What keeps the index true: the names in it, in one edit (there may be 90,000), and the size of all tensors."""
     tensors = {tensor.name: tensor for shard in shards.values() for tensor in shard.tensors.values()}
     renamed = {old: names for old, edit in edits.items() if (names := _names_after(edit)) is not None}
     if not renamed.keys().isdisjoint(index.shards):

@@ -33,8 +33,8 @@ def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
     {name: {"4": fill, "7": 9}} changes rows (row 7 becomes a copy of row 9). `adapter_tensors.json` holds what
     adapter_model.safetensors is to hold, {name: [dtype, shape, fill]}. `renamed.json` gives files other names,
     {old: new}. A chat_template.jinja takes the place of the template in tokenizer_config.json, unless the overlay names
-    one there too. `target` is no file but the runtimes that `lint_overlay` lints for, as for `--target`. Names that begin
-    with `base/` are an overlay of the base, which is then written into the folder `base` inside.
+    one there too. `target` is no file but the runtimes that `lint_overlay` lints for, as for `--target`. Names that
+    begin with `base/` are an overlay of the base, which is then written into the folder `base` inside.
     """
     if of_base := {name.removeprefix(BASE): text for name, text in overlay.items() if name.startswith(BASE)}:
         write_overlay(folder / BASE, of_base)

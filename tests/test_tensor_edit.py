@@ -197,7 +197,7 @@ class TestHowAFileIsWritten:
     def test_one_in_the_middle_needs_a_new_file_without_a_hole(self, tmp_path: Path) -> None:
         change = self.change(tmp_path, DropTensor("second"))
         assert change.patches is None
-        assert [piece for piece in change.pieces or () if isinstance(piece, Kept)][0].stop < change.size
+        assert next(piece for piece in change.pieces or () if isinstance(piece, Kept)).stop < change.size
 
     def test_what_is_lost_is_what_the_change_does_not_keep(self, tmp_path: Path) -> None:
         change = self.change(tmp_path, SetRows("first", {0: np.ones(3, np.float32)}))
@@ -260,7 +260,9 @@ def test_the_index_is_kept_true_over_two_shards(tmp_path: Path, edits: list[Tens
     assert index["weight_map"] == {name: shard for shard, of_shard in loaded.items() for name in of_shard}
     size = sum(t.nbytes for of_shard in loaded.values() for t in of_shard.values())
     assert index["metadata"] == {"total_parameters": 7, "total_size": size}
-    assert {c.name for c in planned(tmp_path, edits)} >= {next(s for s, n in shapes.items() if e.tensor in n) for e in edits}
+    assert {c.name for c in planned(tmp_path, edits)} >= {
+        next(s for s, n in shapes.items() if e.tensor in n) for e in edits
+    }
 
 
 def test_other_lines_of_the_index_keep_their_bytes(tmp_path: Path) -> None:

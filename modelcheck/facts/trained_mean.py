@@ -42,8 +42,8 @@ class TrainedMean:
         """At least NOISE."""
         import numpy as np
 
-        mean, spread = np.linalg.norm(self.mean), np.linalg.norm(self.spread)
-        return float(min(MOST_NOISE, max(NOISE, APART * mean / spread)))
+        mean, spread = float(np.linalg.norm(self.mean)), float(np.linalg.norm(self.spread))
+        return min(MOST_NOISE, max(NOISE, APART * mean / spread))
 
     def row(self, number: int) -> NDArray[np.float32]:
         """A row for this token id, [width] float32, the same each time."""

@@ -67,10 +67,10 @@ def reasons(proposal: Proposal) -> list[str]:
 
 
 def logits(folder: Path) -> Any:
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     ids = torch.randint(0, SIZE["vocab_size"], (3, 40), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        return model(ids).logits
+        return model.eval()(ids).logits
 
 
 class TestSplit:
@@ -120,13 +120,14 @@ class TestSplit:
     def test_lora_then_reaches_every_projection(self, tmp_path: Path) -> None:
         new = written(split(phi3(tmp_path / "model"), tmp_path), tmp_path / "split")
         model = AutoModelForCausalLM.from_pretrained(new, dtype=torch.float32)
-        wrapped = get_peft_model(model, LoraConfig(target_modules=SEVEN, r=4))
+        wrapped: Any = get_peft_model(model, LoraConfig(target_modules=SEVEN, r=4))
         layers = {n.rpartition(".")[2] for n, m in wrapped.named_modules() if isinstance(m, LoraLayer)}
         assert layers == set(SEVEN)
         ids = AutoTokenizer.from_pretrained(new)("the model reads a text", return_tensors="pt").input_ids
         wrapped(input_ids=ids, labels=ids).loss.backward()
         gradients = [p.grad for n, p in wrapped.named_parameters() if "q_proj.lora_B" in n]
-        assert gradients and all(g is not None and g.abs().sum() > 0 for g in gradients)
+        assert gradients
+        assert all(g is not None and g.abs().sum() > 0 for g in gradients)
         assert wrapped.generate(input_ids=ids, max_new_tokens=4, do_sample=False).shape[1] > ids.shape[1]
 
     @pytest.mark.parametrize(
@@ -144,7 +145,11 @@ class TestSplit:
                 None,
                 "'longrope', for which Phi3ForCausalLM has code of its own",
             ),
-            ({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.75}}, None, "rotates 0.75 of each"),
+            (
+                {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.75}},
+                None,
+                "rotates 0.75 of each",
+            ),
             ({}, {"partial_rotary_factor": 0.5, "rope_parameters": None}, "rotates 0.5 of each head"),
             ({"resid_pdrop": 0.1}, None, "resid_pdrop is 0.1"),
             ({}, {"model_type": "phi3small", "architectures": ["Phi3SmallForCausalLM"]}, "only how phi3 does"),
@@ -233,8 +238,7 @@ class TestNames:
     def test_the_layers_of_a_base_in_another_folder_are_left_alone(self, tmp_path: Path) -> None:
         base = phi3(tmp_path / "base")
         adapter = lora_file(tmp_path / "adapter").parent
-        options = {"base": str(base), "select": ["lora-fused-qkv"], "unsafe": True, "options": ["split-fused"]}
-        proposal = proposed(adapter, **options)
+        proposal = proposed(adapter, base=str(base), select=["lora-fused-qkv"], unsafe=True, options=["split-fused"])
         assert proposal.plan.changes == []
         [reason] = reasons(proposal)
         assert reason == (

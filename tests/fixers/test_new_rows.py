@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tracemalloc
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from new_rows import EMBEDDING, HEAD, PADDED, RULES, bits, checkpoint, mended, normal, notes, rows_set, told_apart
 from safetensors.torch import load_file
-from support import proposed, written
+from support import written
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from modelcheck import tiny
@@ -23,65 +22,7 @@ from modelcheck.facts.files import Files
 from modelcheck.facts.tensors import Tensor
 from modelcheck.facts.trained_mean import APART, NOISE, _trained_mean
 from modelcheck.facts.untrained import Untrained
-from modelcheck.fix import Proposal
 from modelcheck.sources.local import LocalFolder
-from modelcheck.testing import write_overlay
-
-Matrix = NDArray[np.float32]
-EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
-PADDED = 2 * tiny.VOCABULARY
-RULES = ["untrained-rows", "untrained-token-used"]
-
-
-def normal(rows: int = tiny.VOCABULARY, mean: float = 0.0, seed: int = 1) -> Matrix:
-    """Rows as training leaves them; `mean` is that of every column, in units of their spread."""
-    draw = np.random.default_rng(seed)
-    return (0.05 * (draw.normal(0, 1, (rows, tiny.HIDDEN)) + mean)).astype(np.float32)
-
-
-def checkpoint(
-    folder: Path, embedding: Matrix, head: Matrix | None, *, tied: bool = False, dtype: str = "BF16"
-) -> Path:
-    """The tiny checkpoint with this embedding and unembedding, all of one type."""
-    tensors = {**tiny.tensors(), EMBEDDING: embedding} | ({} if head is None else {HEAD: head})
-    if head is None:
-        del tensors[HEAD]
-    write_overlay(folder, {"config.json": json.dumps({"vocab_size": len(embedding), "tie_word_embeddings": tied})})
-    (folder / "model.safetensors").write_bytes(tiny.safetensors(tensors, dict.fromkeys(tensors, dtype)))
-    return folder
-
-
-def mended(folder: Path, *, every: bool = True) -> Proposal:
-    options = ["all-untrained"] if every else []
-    proposal = proposed(folder, unsafe=True, options=options, pedantic=True)
-    assert proposal.faults == []
-    return proposal
-
-
-def rows_set(proposal: Proposal) -> dict[str, set[int]]:
-    return {edit.tensor: set(edit.rows) for edit in proposal.plan.edits if isinstance(edit, SetRows)}
-
-
-def notes(proposal: Proposal) -> str:
-    return " ".join(note for fix in proposal.plan.fixes for note in fix.notes)
-
-
-def bits(tensor: torch.Tensor) -> list[bytes]:
-    """The rows as they are stored."""
-    return [row.view(torch.uint8).numpy().tobytes() for row in tensor]
-
-
-def told_apart(tmp_path: Path, dtype: str, number: int, mean: float) -> None:
-    """Mend padding rows, the hardest: they are known to be unused, and whatever lies close to them is suspected."""
-    matrix, head = normal(PADDED, mean), normal(PADDED, mean, seed=2)
-    dead = range(PADDED - number, PADDED)
-    matrix[list(dead)] = head[list(dead)] = 0
-    proposal = mended(checkpoint(tmp_path / "model", matrix, head, dtype=dtype))
-    assert rows_set(proposal) == {EMBEDDING: set(dead), HEAD: set(dead)}
-    assert [f.message for f in proposal.after.findings if f.slug in RULES] == []
-    new = load_file(written(proposal, tmp_path / "mended") / "model.safetensors")
-    for name in (EMBEDDING, HEAD):
-        assert len(set(bits(new[name]))) == PADDED
 
 
 class TestTheyAreToldApart:
@@ -210,7 +151,8 @@ def test_the_mended_checkpoint_loads_and_generates(tmp_path: Path) -> None:
     matrix, head = normal(), normal(seed=2)
     matrix[:64] = head[:64] = 0
     folder = written(mended(checkpoint(tmp_path / "model", matrix, head)), tmp_path / "mended")
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     chat = [{"role": "user", "content": "the model reads a text"}]
     ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     made = model.generate(**ids, max_new_tokens=8, min_new_tokens=8, do_sample=False)
