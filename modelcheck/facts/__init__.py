@@ -25,6 +25,7 @@ from .tensor_names import quantization, wrapped
 from .tensors import shards, tensors
 from .texts import training_texts
 from .tokenizer import tokenizer, tokenizer_json
+from .trained_mean import new_rows
 from .untrained import untrained
 from .vllm_registry import vllm_registry
 from .vocabulary import vocabulary
@@ -53,6 +54,7 @@ __all__ = [
     "is_chat",
     "lora",
     "lora_targets",
+    "new_rows",
     "non_finite",
     "quantization",
     "rebuilt_tokenizer",
