@@ -31,15 +31,35 @@ def double_bos(
         - An exported GGUF keeps the BOS in its template and `add_bos_token` true. Solution: strip one on export.
 
     Bad:
+        ```json tokenizer_config.json
+        {"bos_token": "<|bos|>"}
+        ```
         ```json tokenizer.json
         {"post_processor": {"type": "TemplateProcessing",
-         "single": [{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+         "single": [{"SpecialToken": {"id": "<|bos|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
          "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-         "special_tokens": {"<|im_start|>": {"id": "<|im_start|>", "ids": [2], "tokens": ["<|im_start|>"]}}}}
+         "special_tokens": {"<|bos|>": {"id": "<|bos|>", "ids": [1], "tokens": ["<|bos|>"]}}}}
+        ```
+        ```jinja chat_template.jinja
+        {{- bos_token }}
+        {%- for m in messages %}<|im_start|>{{ m.role }}
+        {{ m.content }}<|im_end|>
+        {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+        {% endif %}
+        ```
+        ```text target
+        llama.cpp
         ```
     Good:
-        ```json tokenizer.json
-        {"post_processor": null}
+        ```json tokenizer_config.json
+        {"bos_token": "<|bos|>"}
+        ```
+        ```jinja chat_template.jinja
+        {{- bos_token }}
+        {%- for m in messages %}<|im_start|>{{ m.role }}
+        {{ m.content }}<|im_end|>
+        {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+        {% endif %}
         ```
 
     Traps: Llama 3.1 and Gemma ship exactly this and are right through `apply_chat_template`: a warning, and an error
