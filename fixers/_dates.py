@@ -63,7 +63,7 @@ class Place:
 
 def without_date(text: str) -> Change:
     """The template without the one sentence that holds a date. Raises CannotFix where it is not as simple as that."""
-    tokens = [*_tokens(text)]
+    tokens = [Token("data", "", 0), *_tokens(text), Token("data", "", len(text))]
     written = [*_written(tokens)]
     if len(written) != 1:
         raise CannotFix(f"the template writes a date in {len(written) or 'no'} places that can be told; {CLUMSY}")
@@ -97,8 +97,7 @@ def _dates(tokens: Sequence[Token]) -> Iterator[Place]:
 
     for i, token in enumerate(tokens):
         if token.value == NOW and [t.value for t in tokens[i + 1 : i + 4 : 2]] == ["(", ")"]:
-            form = _text(tokens[i + 2])
-            yield Place(i, i + 4, tuple(datetime.fromisoformat(clock).strftime(form) for clock in CLOCKS))
+            yield Place(i, i + 4, tuple(_formatted(clock, _text(tokens[i + 2])) for clock in CLOCKS))
         elif token.kind == "string" and DATE.fullmatch(_text(token)):
             yield Place(i, i + 1, (_text(token),))
 
@@ -114,10 +113,10 @@ def _written(tokens: Sequence[Token]) -> Iterator[Place]:
             yield Place(date.start - 4, date.stop + 1, date.dates, before[0], optional=True)
         else:
             yield date
-    for i, token in enumerate(tokens[:-1]):
-        if token.kind == "name" and token.value in held and tokens[i + 1].value not in ("=", "is"):
-            optional = any(t.value == token.value and u.value == "is" for t, u in pairwise(tokens))
-            yield Place(i, i + 1, held[token.value], token.value, optional)
+    asked = {token.value for token, after in pairwise(tokens) if after.value == "is"}
+    for i, (token, after) in enumerate(pairwise(tokens)):
+        if token.kind == "name" and token.value in held and after.value not in ("=", "is"):
+            yield Place(i, i + 1, held[token.value], token.value, token.value in asked)
 
 
 def _is_set(tokens: Sequence[Token], date: Place) -> bool:
@@ -147,7 +146,8 @@ def _around(tokens: Sequence[Token], place: Place) -> tuple[str, str, list[tuple
         return before, after, [(first.start, stop, f" {left.value} ".join(kept) or EMPTY)]
     if left.kind == "variable_begin" and right.kind == "variable_end":
         first, last = tokens[place.start - 2], tokens[place.stop + 1]
-        head, tail = (t.value if t.kind == "data" else "" for t in (first, last))
+        head = first.value if first.kind == "data" and first.stop == left.start else ""
+        tail = last.value if last.kind == "data" and last.start == right.stop else ""
         before, after = _sentence(head, tail)
         given = _if_given(place, before, after)
         shown = " ".join((left.value, given or EMPTY, right.value))
@@ -181,11 +181,20 @@ def _sentence(head: str, tail: str) -> tuple[str, str]:
     return before, after
 
 
+def _formatted(clock: str, form: str) -> str:
+    try:
+        return datetime.fromisoformat(clock).strftime(form)
+    except ValueError as error:
+        raise CannotFix(f"no date can be written as {form!r:.40}; {CLUMSY}") from error
+
+
 def _text(token: Token) -> str:
     """The text that a string literal stands for, as jinja2 reads it. Raises CannotFix for a broken one."""
     if token.kind != "string":
         raise CannotFix(f"the date is not written plainly; {CLUMSY}")
     try:
-        return token.value[1:-1].encode("ascii", "backslashreplace").decode("unicode-escape")
-    except UnicodeDecodeError as error:
+        text = token.value[1:-1].encode("ascii", "backslashreplace").decode("unicode-escape")
+        text.encode()
+    except UnicodeError as error:
         raise CannotFix(f"the template has a broken text; {CLUMSY}") from error
+    return text

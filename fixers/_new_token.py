@@ -39,7 +39,7 @@ def appended_rows(files: Files, tensors: Tensors, config: Config) -> Iterator[Ed
     """
     embedding = input_embedding(tensors)
     head = stored_head(tensors)
-    if head in tensors.absent:
+    if head and head in tensors.absent:
         raise CannotFix(f"{head} is in {tensors.absent[head]}, which is not in the folder; fetch it first")
     ours = dict.fromkeys([embedding.name, *([head] if head else [])])
     number = embedding.shape[0]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from modelcheck import tables
-from modelcheck.fact import NotApplicable, fact
+from modelcheck.fact import Missing, NotApplicable, fact
 
 from .chat_template import Template
 from .config import Config
@@ -97,7 +97,10 @@ def new_pad(tokenizer_json: str, vocabulary: Vocabulary) -> Pad:
         content += "#"
     backend = Backend.from_str(tokenizer_json)
     backend.add_special_tokens([AddedToken(content, special=True, normalized=False)])
-    return Pad(content, backend.token_to_id(content), "no token is reserved for it, so a new one is added")
+    number = backend.token_to_id(content)
+    if number is None:
+        raise Missing(f"the tokenizers library does not take {content!r} as a new token")
+    return Pad(content, number, "no token is reserved for it, so a new one is added")
 
 
 def _roles(special_tokens: SpecialTokens) -> Iterator[tuple[str, str]]:
