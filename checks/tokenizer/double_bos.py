@@ -66,9 +66,9 @@ def double_bos(
     only where the training texts themselves show it. `add_bos_token: true` proves nothing (DeepSeek-V3 adds none), so
     the rule encodes. A BOS that also opens every turn (SmolLM2's `<|im_start|>`) is not doubled.
 
-    Fix safety: unsafe, and only where `--target` names llama.cpp or Ollama alone: the template stops writing the BOS that these
-    runtimes add. In transformers the mended copy sends none through apply_chat_template, so write it with `--output`
-    and keep the original for training. For any other target nothing in the files is wrong.
+    Fix safety: unsafe, and only where `--target` names llama.cpp or Ollama alone: the template stops writing the BOS
+    that these runtimes add. In transformers the mended copy sends none through apply_chat_template, so write it with
+    `--output` and keep the original for training. For any other target nothing in the files is wrong.
 
     Sources: trl#1400, OpenRLHF#393, open-r1 PR #462, llama.cpp PR #15086.
     """
