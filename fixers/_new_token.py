@@ -26,7 +26,7 @@ def added_token(token: Pad, files: Files, tokenizer_config: JsonObject | None) -
     """The token in every list of added tokens that the checkpoint keeps."""
     described = {"content": token.content, **FLAGS}
     yield AddToList("tokenizer.json", "/added_tokens", {"id": token.id, **described})
-    if "added_tokens_decoder" in (tokenizer_config or {}):
+    if (tokenizer_config or {}).get("added_tokens_decoder"):
         yield SetJson("tokenizer_config.json", pointer("added_tokens_decoder", token.id), described)
     if "added_tokens.json" in files:
         yield SetJson("added_tokens.json", pointer(token.content), token.id)
