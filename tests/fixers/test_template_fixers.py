@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import contents, proposed, written
+from support import contents, loaded_model, loaded_tokenizer, proposed, written
 
 from modelcheck.fix import Proposal
 from modelcheck.testing import write_overlay
@@ -29,10 +29,8 @@ def mend(tmp_path: Path, overlay: dict[str, Any], *, unsafe: bool = True, **set_
 
 def rendered(folder: Path, *, ask: bool, **variables: Any) -> str:
     """What transformers renders for a short conversation."""
-    from transformers import AutoTokenizer
-
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}][: 1 if ask else 2]
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = loaded_tokenizer(folder)
     text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask, **variables)
     return text
 
@@ -186,15 +184,10 @@ def test_all_three_rules_append_once(tmp_path: Path) -> None:
 
 
 def test_a_missing_generation_config_says_what_config_json_said(tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM
-
     config = {"eos_token_id": 4, "temperature": 0.7, "do_sample": True, "bos_token_id": 1, "use_cache": False}
     overlay = {**UNHEARD, "generation_config.json": "null", "config.json": config}
     proposal, folder = mend(tmp_path, overlay, unsafe=False, select=["terminator-not-eos"])
-    before, after = (
-        AutoModelForCausalLM.from_pretrained(path).generation_config.to_diff_dict()
-        for path in (proposal.folder, folder)
-    )
+    before, after = (loaded_model(path).generation_config.to_diff_dict() for path in (proposal.folder, folder))
     own = ("_from_model_config", "transformers_version")
     left, right = ({k: v for k, v in side.items() if k not in own} for side in (before, after))
     assert right == {**left, "eos_token_id": [4, 3]}
@@ -202,7 +195,6 @@ def test_a_missing_generation_config_says_what_config_json_said(tmp_path: Path) 
 
 def test_generation_stops_at_the_terminator(tmp_path: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM
 
     # The head answers whatever comes with the turn's end.
     overlay = {
@@ -212,7 +204,7 @@ def test_generation_stops_at_the_terminator(tmp_path: Path) -> None:
     proposal, folder = mend(tmp_path, overlay, unsafe=False, select=["terminator-not-eos"])
     lengths = []
     for path in (proposal.folder, folder):
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        model = loaded_model(path)
         row = torch.zeros(64)
         with torch.no_grad():
             model.lm_head.weight.zero_()

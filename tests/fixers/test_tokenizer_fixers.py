@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import contents, proposed, written
+from support import contents, loaded_model, loaded_tokenizer, proposed, written
 
 from modelcheck.fix import Proposal
 from modelcheck.testing import write_overlay
@@ -111,18 +111,15 @@ def test_a_new_token_gets_a_name_that_no_entry_has(tmp_path: Path) -> None:
 
 def test_a_new_token_in_transformers(tmp_path: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     proposal, folder = mend(tmp_path, BARE, unsafe=True, select=["pad-is-eos"])
     assert read(folder, "config.json")["vocab_size"] == 321
-    old, new = AutoTokenizer.from_pretrained(proposal.folder), AutoTokenizer.from_pretrained(folder)
+    old, new = loaded_tokenizer(proposal.folder), loaded_tokenizer(folder)
     assert (new.pad_token, new.pad_token_id, new.eos_token_id) == ("<|pad|>", 320, 3)
     assert [new(text).input_ids for text in TEXTS if "<|pad|>" not in text] == [
         old(text).input_ids for text in TEXTS if "<|pad|>" not in text
     ]
-    before, after = (
-        AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32) for path in (proposal.folder, folder)
-    )
+    before, after = (loaded_model(path) for path in (proposal.folder, folder))
     ids = torch.tensor([new("the model reads").input_ids])
     with torch.no_grad():
         assert torch.equal(before(ids).logits, after(ids).logits[..., :320])
@@ -193,13 +190,11 @@ PROCESSORS = {
 @pytest.mark.parametrize("add_bos_token", [None, False])
 @pytest.mark.parametrize("processor", PROCESSORS.values(), ids=PROCESSORS)
 def test_gemma_begins_with_bos_in_transformers(processor: Any, add_bos_token: object, tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
-
     overlay = {**GEMMA, "tokenizer.json": {"post_processor": processor}}
     overlay["tokenizer_config.json"] = {"bos_token": "<|bos|>", "add_bos_token": add_bos_token}
     proposal, folder = mend(tmp_path, overlay, select=["bos-missing"])
     assert len(proposal.plan.fixes) == 1
-    old, new = AutoTokenizer.from_pretrained(proposal.folder), AutoTokenizer.from_pretrained(folder)
+    old, new = loaded_tokenizer(proposal.folder), loaded_tokenizer(folder)
     for text in TEXTS:
         assert new(text).input_ids == [1, *old(text).input_ids]
         assert new(text, add_special_tokens=False).input_ids == old(text, add_special_tokens=False).input_ids

@@ -13,10 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from support import CONVERSATION, proposed, written
+from support import CONVERSATION, loaded_model, loaded_tokenizer, proposed, written
 from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
     GemmaConfig,
     GemmaForCausalLM,
     LlamaConfig,
@@ -56,7 +54,7 @@ def checkpoint(tmp_path: Path, cached: Callable[[str], Path]) -> Callable[..., P
     def make(name: str, **tokenizer_config: Any) -> Path:
         folder = tmp_path / "model"
         torch.manual_seed(0)
-        sizes = {
+        sizes: Any = {
             "vocab_size": ROWS[name], "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
             "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
             "bos_token_id": None, "pad_token_id": None,
@@ -68,7 +66,7 @@ def checkpoint(tmp_path: Path, cached: Callable[[str], Path]) -> Callable[..., P
         shutil.copytree(cached(f"tokenizers/{name}"), folder)
         eos = config["eos_token"]
         text = eos if isinstance(eos, str) else eos["content"]
-        number = AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids(text)
+        number = loaded_tokenizer(folder).convert_tokens_to_ids(text)
         model.config.eos_token_id = model.generation_config.eos_token_id = number
         model.to(torch.bfloat16).save_pretrained(folder)
         (folder / "tokenizer_config.json").write_text(json.dumps(config, ensure_ascii=False))
@@ -93,11 +91,11 @@ def test_the_pad_is_another_token_than_the_eos_and_no_text_changes(
     proposal = proposed(folder, select=["pad-is-eos"])
     assert proposal.faults == []
     mended = written(proposal, tmp_path / "mended")
-    old, new = AutoTokenizer.from_pretrained(folder), AutoTokenizer.from_pretrained(mended)
+    old, new = loaded_tokenizer(folder), loaded_tokenizer(mended)
     assert (old.pad_token, new.pad_token) == (old.eos_token, PADS[name])
     assert new.pad_token_id not in (new.eos_token_id, None)
     assert encodings(new) == encodings(old)
-    model = AutoModelForCausalLM.from_pretrained(mended)
+    model = loaded_model(mended)
     assert model.config.pad_token_id == new.pad_token_id < model.get_input_embeddings().weight.shape[0]
     batch = new(["a", "a longer text"], return_tensors="pt", padding=True, padding_side="left")
     assert int((batch.input_ids == new.pad_token_id).sum()) == int((batch.attention_mask == 0).sum()) > 0
@@ -113,7 +111,7 @@ def test_generation_ends_with_the_turn(
     assert proposal.faults == []
     lengths = []
     for path in (folder, written(proposal, tmp_path / "mended")):
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        model = loaded_model(path)
         prompt = torch.tensor([[5, 6, 7]])
         with torch.no_grad():
             row = model.model(prompt).last_hidden_state[0, -1].clone()
@@ -129,12 +127,12 @@ def test_generation_ends_with_the_turn(
 @pytest.mark.parametrize("name", ["gemini", "gemma3"])
 def test_gemma_gets_its_bos_back(name: str, checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     folder = checkpoint(name, chat_template=None)
-    whole = AutoTokenizer.from_pretrained(folder)
+    whole = loaded_tokenizer(folder)
     document = json.loads((folder / "tokenizer.json").read_text())
     (folder / "tokenizer.json").write_text(json.dumps({**document, "post_processor": None}, ensure_ascii=False))
     proposal = proposed(folder, select=["bos-missing"])
     assert proposal.faults == []
-    old, new = (AutoTokenizer.from_pretrained(path) for path in (folder, written(proposal, tmp_path / "mended")))
+    old, new = (loaded_tokenizer(path) for path in (folder, written(proposal, tmp_path / "mended")))
     for text in TEXTS:
         assert new(text).input_ids == [2, *old(text).input_ids] == whole(text).input_ids
         assert new(text, add_special_tokens=False).input_ids == old(text, add_special_tokens=False).input_ids
@@ -147,7 +145,7 @@ def test_an_export_renders_one_bos_less_and_nothing_else(
     folder = checkpoint(name)
     proposal = proposed(folder, select=["double-bos"], target=["llama.cpp"], unsafe=True)
     assert proposal.faults == []
-    old, new = (AutoTokenizer.from_pretrained(path) for path in (folder, written(proposal, tmp_path / "mended")))
+    old, new = (loaded_tokenizer(path) for path in (folder, written(proposal, tmp_path / "mended")))
     for ask, messages in ((True, CONVERSATION[1:-1]), (False, CONVERSATION[1:])):
         before, after = (t.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask) for t in (old, new))
         assert before == old.bos_token + after
@@ -162,7 +160,7 @@ def test_a_new_pad_takes_a_spare_row(checkpoint: Callable[..., Path], tmp_path: 
     proposal = proposed(folder, select=["pad-is-eos"], unsafe=True)
     assert proposal.faults == []
     mended = written(proposal, tmp_path / "mended")
-    old, new = AutoTokenizer.from_pretrained(folder), AutoTokenizer.from_pretrained(mended)
+    old, new = loaded_tokenizer(folder), loaded_tokenizer(mended)
     assert (new.pad_token, new.pad_token_id) == ("<|pad|>", 151669)
     assert encodings(new) == encodings(old)
     assert (mended / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
