@@ -5,7 +5,7 @@ from .adapter_tensors import adapter_tensors
 from .architecture import architecture
 from .base import base_config, base_files, base_tensors, base_tokenizer_config, fits_base
 from .base_modules import base_modules
-from .chat_template import chat_template, is_chat
+from .chat_template import chat_template, is_chat, template_places
 from .config import config, generation_config
 from .conversations import conversations, rendered
 from .differences import differences
@@ -17,6 +17,7 @@ from .finite import non_finite
 from .gaps import tensor_gaps
 from .heads import tie
 from .lora_targets import lora_targets
+from .padding import idle_tokens, new_pad, reserved_pads
 from .rebuilt import rebuilt_tokenizer
 from .rope import ropes
 from .rows import rows
@@ -51,20 +52,24 @@ __all__ = [
     "files",
     "fits_base",
     "generation_config",
+    "idle_tokens",
     "is_chat",
     "lora",
     "lora_targets",
+    "new_pad",
     "new_rows",
     "non_finite",
     "quantization",
     "rebuilt_tokenizer",
     "rendered",
+    "reserved_pads",
     "ropes",
     "rows",
     "shards",
     "special_tokens",
     "special_tokens_map",
     "stop_ids",
+    "template_places",
     "tensor_gaps",
     "tensors",
     "tie",
