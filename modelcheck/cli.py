@@ -243,7 +243,7 @@ def demo(folder: str | None) -> None:
         click.echo(f"A small but complete checkpoint with classic faults is in {place}\n")
         for act in acts(place):
             click.echo(act)
-    click.echo("Next: `modelcheck explain double-bos`, or `modelcheck lint` on a checkpoint of your own.")
+    click.echo("Next: `modelcheck explain pad-is-eos`, or `modelcheck lint` on a checkpoint of your own.")
 
 
 def _print(reports: Iterable[TargetReport], form: str | None, stream: IO[str]) -> list[TargetReport]:
