@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 
@@ -63,6 +63,9 @@ class Place:
 
 def without_date(text: str) -> Change:
     """The template without the one sentence that holds a date. Raises CannotFix where it is not as simple as that."""
+    if (breaks := text.count("\r\n")) and breaks == text.count("\n"):
+        change = without_date(text.replace("\r\n", "\n"))  # what jinja2 reads anyway
+        return replace(change, text=change.text.replace("\n", "\r\n"))
     tokens = [Token("data", "", 0), *_tokens(text), Token("data", "", len(text))]
     written = [*_written(tokens)]
     if len(written) != 1:
@@ -88,7 +91,7 @@ def _tokens(text: str) -> Iterator[Token]:
                 yield Token(kind, value, position)
             position += len(value)
     except (jinja2.TemplateSyntaxError, ValueError) as error:
-        raise CannotFix(f"the template cannot be cut into tokens ({error}); {CLUMSY}") from error
+        raise CannotFix(f"the template cannot be cut into tokens; {CLUMSY}") from error
 
 
 def _dates(tokens: Sequence[Token]) -> Iterator[Place]:

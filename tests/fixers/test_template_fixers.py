@@ -89,6 +89,14 @@ def test_only_the_sentence_with_the_date_goes(head: str, sentence: str, optional
             assert rendered(folder, ask=ask, **passed) == rendered(proposal.folder, ask=ask, **passed)
 
 
+def test_line_breaks_stay_as_they_are(tmp_path: Path) -> None:
+    rest = (LOOP + PROMPT).replace("\n", "\r\n")
+    template = "Be kind.\r\nToday: {{ strftime_now('%Y-%m-%d') }}\r\n" + rest
+    _, folder = mend(tmp_path, {"tokenizer_config.json": {"chat_template": template}}, select=SLUGS[:1])
+    after = json.loads((folder / "tokenizer_config.json").read_text())["chat_template"]
+    assert after == "Be kind.\r\n" + rest
+
+
 NO_SENTENCE = {
     "two dates": "Today: {{ strftime_now('%Y-%m-%d') }}\n{{ strftime_now('%A') }}\n",
     "a date alone": "{{ strftime_now('%Y-%m-%d') }}\n",
