@@ -65,6 +65,7 @@ def set_up_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @cli.command()
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @set_up_options
+@click.option("--data", metavar="FILE|DIR", help="Training rows, or a folder with train.jsonl and eval.jsonl.")
 @run_options
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
 @click.option("--output-file", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report there.")
@@ -79,6 +80,7 @@ def lint(
     base: str | None,
     chat_template: str | None,
     lora: str | None,
+    data: str | None,
     *,
     statistics: bool,
     write_baseline: bool,
@@ -93,7 +95,7 @@ def lint(
     from modelcheck.output import statistics as table
     from modelcheck.run import Run
 
-    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora)
+    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora, data=data)
     if write_baseline and not baseline:
         raise UsageError("--write-baseline needs --baseline FILE, the file to write")
     known = known_findings.read(Path(baseline)) if baseline and not write_baseline else Counter[str]()
@@ -212,6 +214,22 @@ def _variable(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
+
+
+@cli.command("init-job")
+@click.argument("checkpoint")
+@click.argument("data")
+@click.option("--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write it there; must not exist.")
+def init_job(checkpoint: str, data: str, output: str | None) -> None:
+    """Write a commented job file for fine-tuning CHECKPOINT on the rows of DATA (a file or folder)."""
+    from modelcheck.finetune.init_job import init_job as text
+
+    made = text(checkpoint, data, Path(output).parent if output else Path())
+    try:
+        with Path(output).open("x", encoding="utf-8") if output else click.open_file("-", "w") as stream:
+            stream.write(made)
+    except OSError as error:
+        raise UsageError(f"--output {output}: {error.strerror or error}") from None
 
 
 @cli.command()

@@ -8,14 +8,17 @@ from .base_modules import base_modules
 from .chat_template import chat_template, is_chat, template_places
 from .config import config, generation_config
 from .conversations import conversations, rendered
+from .dataset import data, dataset
 from .differences import differences
 from .embeddings import embeddings
 from .emitted import emitted
+from .encoded_rows import encoded_rows, row_limit
 from .expected import architecture_table, expected_tensors
 from .files import files
 from .finite import non_finite
 from .gaps import tensor_gaps
 from .heads import tie
+from .leaks import leaks
 from .lora_targets import lora_targets
 from .padding import idle_tokens, new_pad, reserved_pads
 from .rebuilt import rebuilt_tokenizer
@@ -45,15 +48,19 @@ __all__ = [
     "chat_template",
     "config",
     "conversations",
+    "data",
+    "dataset",
     "differences",
     "embeddings",
     "emitted",
+    "encoded_rows",
     "expected_tensors",
     "files",
     "fits_base",
     "generation_config",
     "idle_tokens",
     "is_chat",
+    "leaks",
     "lora",
     "lora_targets",
     "new_pad",
@@ -64,6 +71,7 @@ __all__ = [
     "rendered",
     "reserved_pads",
     "ropes",
+    "row_limit",
     "rows",
     "shards",
     "special_tokens",
