@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from modelcheck import packs
 from modelcheck.check import Check
 from modelcheck.errors import UsageError, raised_at
-from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed
+from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed, Unfetched
 from modelcheck.facts.chat_template import Template
 from modelcheck.finding import Confidence, Finding
 from modelcheck.malformed import malformed_file
@@ -21,7 +21,8 @@ from modelcheck.render.renderer import Renderer
 from modelcheck.report import Skipped, TargetReport
 from modelcheck.resolver import FactCrash, Resolver
 from modelcheck.selection import select
-from modelcheck.sources.local import LocalFolder
+from modelcheck.sources import Access, Remote
+from modelcheck.sources.opening import is_hub_id, open_source
 from modelcheck.sources.setup import set_up, template_text
 from modelcheck.target import Targets
 
@@ -39,45 +40,64 @@ class Options:
     ignore: Sequence[str] = ()
     extend_select: Sequence[str] = ()
     target: Sequence[str] = ()
-    weights: str = "embeddings"
+    weights: str | None = None
     pedantic: bool = False
     base: str | None = None
     chat_template: str | None = None
     lora: str | None = None
+    revision: str | None = None
+    offline: bool = False
+    announced: bool = False
 
     def checks(self) -> list[Check]:
         """The rules that run. A file too broken for one of them is always told, unless told not to."""
         extended = [*self.extend_select, malformed_file.code]
         return select(packs.load().checks, self.select, self.ignore, extended)
 
-    def given(self) -> dict[str, Any]:
-        """The facts that come from the options. Raises UsageError for those that mean nothing."""
-        if self.weights not in WEIGHTS:
-            raise UsageError(f"weights is {self.weights!r}, expected one of {', '.join(WEIGHTS)}")
-        given: dict[str, Any] = {"target": Targets.parse(self.target), "weights": self.weights}
+    def given(self, source: Source | None = None) -> dict[str, Any]:
+        """The facts that come from the options. Raises UsageError for those that mean nothing.
+
+        Of the weights of a hub's repository only the rows in use are read, unless the caller says otherwise.
+        """
+        far = isinstance(source, Remote) and bool(source.pinned())
+        weights = self.weights or ("used" if far else "embeddings")
+        if weights not in WEIGHTS:
+            raise UsageError(f"weights is {weights!r}, expected one of {', '.join(WEIGHTS)}")
+        given: dict[str, Any] = {"target": Targets.parse(self.target), "weights": weights}
+        if weights != "used":
+            given["used_rows"] = None  # or it would be computed, with all it needs, for nobody
         if self.chat_template:
             given["chat_template"] = {"default": Template(template_text(self.chat_template), self.chat_template, None)}
         return given
 
-    def set_up(self, source: Source, folder: Path | None = None) -> Source:
-        """A target's source, with its base model and the planned adapter."""
-        return set_up(source, folder, self.base, self.lora)
+    def open(self, target: str | os.PathLike[str]) -> Source:
+        """The source of a target, with its base model and the planned adapter. Raises UsageError."""
+        access = Access(self.revision, self.offline, self.announced)
+        own = open_source(target, access)
+        return set_up(own, Path(target) if own.kind == "folder" else None, self.base, self.lora, access)
+
+    def laid_over(self, source: Source) -> Source:
+        """Live objects with the base model and the planned adapter."""
+        return set_up(source, None, self.base, self.lora)
 
 
-def lint_folders(targets: Iterable[str | os.PathLike[str]], options: Options) -> Iterable[TargetReport]:
-    """Lint folders in order, yielding each result as it is there. Raises UsageError for wrong options."""
-    checks, given = options.checks(), options.given()
+def lint_targets(targets: Iterable[str | os.PathLike[str]], options: Options) -> Iterable[TargetReport]:
+    """Lint folders and hub ids in order, yielding each result as it is there. Raises UsageError for wrong options."""
+    checks = options.checks()
+    options.given()
     with Renderer() as renderer:
         if packs.uses(checks, "renderer", packs.load().facts):
             renderer.start()  # it imports jinja2 while this process reads the first tokenizer
         for target in targets:
             started = time.perf_counter()
             try:
-                source = options.set_up(LocalFolder(target), Path(target))
+                source = options.open(target)
             except UsageError as unreadable:
-                report = TargetReport(str(target), LocalFolder.kind, error=str(unreadable))
+                kind = "hub" if is_hub_id(target) else "folder"
+                report = TargetReport(str(target), kind, error=str(unreadable))
             else:
-                report = lint_source(str(target), source, checks, given | {"renderer": renderer}, options.pedantic)
+                given = options.given(source) | {"renderer": renderer}
+                report = lint_source(str(target), source, checks, given, options.pedantic)
             report.seconds = round(time.perf_counter() - started, 4)
             yield report
 
@@ -91,7 +111,7 @@ def lint_objects(objects: Mapping[str, object], options: Options) -> TargetRepor
     with ExitStack() as stack:
         renderer, source = stack.enter_context(Renderer()), stack.enter_context(LiveObjects(objects))
         given = options.given() | {"renderer": renderer}
-        report = lint_source("live objects", options.set_up(source), checks, given, options.pedantic)
+        report = lint_source("live objects", options.laid_over(source), checks, given, options.pedantic)
     report.seconds = round(time.perf_counter() - started, 4)
     return report
 
@@ -103,8 +123,13 @@ def lint_source(
     report = TargetReport(name, source.kind)
     facts = Resolver(packs.load().facts, {**given, "source": source})
     broken: dict[str, Malformed] = {}
-    for check in checks:
-        _run(check, facts, report, broken)
+    try:
+        for check in checks:
+            _run(check, facts, report, broken)
+    finally:
+        if isinstance(source, Remote):
+            source.close()
+            report.hub = list(source.pinned())
     if malformed_file in checks:
         report.findings += map(_broken_finding, broken.values())
     report.findings = [replace(f, file=source.shown(f.file)) if f.file else f for f in report.findings]
@@ -121,6 +146,8 @@ def _run(check: Check, facts: Resolver, report: TargetReport, broken: dict[str, 
         report.not_applicable += 1
     except Missing as missing:
         report.skipped.append(Skipped(check.code, check.slug, str(missing)))
+        if isinstance(missing, Unfetched):
+            report.error = report.error or str(missing)
     except Malformed as malformed:
         broken.setdefault(malformed.file, malformed)
         report.skipped.append(Skipped(check.code, check.slug, str(malformed)))
@@ -149,18 +176,18 @@ def check_facts(check: Check, given: Mapping[str, Any]) -> list[Finding]:
 
 
 def check_target(check: Check, target: str | os.PathLike[str] | None, objects: Mapping[str, object]) -> list[Finding]:
-    """Run one check on a folder or on live objects, for `Check.__call__`."""
+    """Run one check on a folder, a hub id or live objects, for `Check.__call__`."""
     from modelcheck.sources.memory import LiveObjects
 
     if (target is None) == (not objects):
         raise TypeError(f"{check.slug}: pass either the path of a checkpoint or live objects (tokenizer=, model=, ...)")
     with ExitStack() as stack:
         source = (
-            Options().set_up(LocalFolder(target), Path(target))
+            Options().open(target)
             if target is not None
-            else Options().set_up(stack.enter_context(LiveObjects(objects)))
+            else Options().laid_over(stack.enter_context(LiveObjects(objects)))
         )
-        given = Options().given() | {"renderer": stack.enter_context(Renderer()), "source": source}
+        given = Options().given(source) | {"renderer": stack.enter_context(Renderer()), "source": source}
         try:
             return _answer(check, Resolver(packs.load().facts, given))
         except NotPassed as missing:

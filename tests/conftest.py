@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,16 @@ def cached() -> Callable[[str], Path]:
         return CACHE / name
 
     return find
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_is_asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test asks a real hub, nor sees what this machine has in its caches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+        patch.setenv("MODELCHECK_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
+        yield
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
