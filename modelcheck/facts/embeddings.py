@@ -228,7 +228,8 @@ def embeddings(files: Files, tensors: Tensors, weights: str, used_rows: frozense
         raise Missing("no tensor data was read", remedy="--weights embeddings")
     if tensor.dtype not in FLOATS:
         raise Missing(f"{tensor.name} is stored as {tensor.dtype}, which has no rows of numbers to compare")
-    return Embeddings(files, tensor, used_rows if weights == "used" else None)
+    some = weights == "used" and used_rows is not None and len(used_rows) < tensor.shape[0]
+    return Embeddings(files, tensor, used_rows if some else None)
 
 
 def input_embedding(tensors: Tensors) -> Tensor:

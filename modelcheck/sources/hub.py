@@ -138,8 +138,8 @@ class HubRepository:
         path = f"/{self.listing.id}/resolve/{self.listing.sha}/{quote(name)}"
         answer = client.get(path, size, span)
         whole = span == (0, size)
-        if answer.status != (200 if whole and answer.body else 206):
-            raise Unreachable(_unusable(client, self.listing, answer))
+        if len(answer.body) != span[1] - span[0]:
+            raise Unreachable(_unusable(client, self.listing, name, answer))
         if _tells_otherwise(answer.own, self.listing.sha, digest) or (
             whole and not self.listing.is_content(name, answer.body)
         ):
@@ -219,11 +219,11 @@ def _tells_otherwise(headers: Mapping[str, str], sha: str, digest: str | None) -
     return commit != sha or (digest is not None and len(tag) == len(digest) and tag != digest)
 
 
-def _unusable(client: Client, listing: Listing, answer: Answer) -> str:
+def _unusable(client: Client, listing: Listing, name: str, answer: Answer) -> str:
     instead = f"`hf download {listing.id}` and lint it again"
+    if "x-xet-hash" in answer.own and answer.headers.get("content-length") != str(listing.files[name][0]):
+        return f"{client.endpoint} gives {name} through Xet alone, which has no plain ranges; {instead}"
     if answer.status == 200:
-        size = megabytes(float(answer.headers.get("content-length") or 0))
-        return f"{client.endpoint} ignores Range requests and would send the whole file ({size}); {instead}"
-    if "x-xet-hash" in answer.own and answer.status < 400:
-        return f"{client.endpoint} gives this file through Xet alone, which has no plain ranges; {instead}"
+        size = megabytes(listing.files[name][0])
+        return f"{client.endpoint} ignores Range requests and would send all of {name} ({size}); {instead}"
     return hub_listing.refusal(client, listing.id, listing.sha, answer)

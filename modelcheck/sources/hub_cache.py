@@ -34,8 +34,12 @@ def endpoint() -> str:
 
 def is_offline() -> bool:
     """Whether HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set."""
-    said = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-    return said.upper() in TRUE
+    return is_set("HF_HUB_OFFLINE") or is_set("TRANSFORMERS_OFFLINE")
+
+
+def is_set(variable: str) -> bool:
+    """Whether an environment variable says yes, as huggingface_hub understands it."""
+    return os.environ.get(variable, "").upper() in TRUE
 
 
 def folder() -> Path:

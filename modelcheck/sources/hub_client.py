@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from importlib import import_module
+from time import monotonic, sleep, time
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from modelcheck.errors import Unreachable
+from modelcheck.sources import hub_cache
 from modelcheck.sources.transfer import Transfer
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
@@ -51,8 +52,7 @@ class Client:
     def __init__(self, endpoint: str, transfer: Transfer) -> None:
         """Raises Unreachable where huggingface_hub is not installed."""
         try:
-            from huggingface_hub import get_session
-            from huggingface_hub.utils._headers import build_hf_headers
+            from huggingface_hub import get_session, get_token
         except ImportError:
             raise Unreachable("huggingface_hub is not installed: `pip install huggingface_hub`") from None
         from modelcheck import __version__
@@ -62,7 +62,10 @@ class Client:
         made_by = next(c.__module__ for c in type(self._session).__mro__ if c.__module__.startswith("httpx"))
         # httpx in huggingface_hub 1, httpx2 in 2.
         self._http: Any = import_module(made_by.partition(".")[0])
-        self._headers = build_hf_headers(library_name="modelcheck", library_version=__version__)
+        # Not build_hf_headers: where it thinks that an agent runs it, it asks the hub for a list of agents.
+        self._headers = {"user-agent": f"modelcheck/{__version__}"}
+        if not hub_cache.is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") and (token := get_token()):
+            self._headers["authorization"] = f"Bearer {token}"
         self._seconds = float(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or 10)
         self._down: str | None = None
 
@@ -94,7 +97,7 @@ class Client:
             waited += pause
             if last or waited > PATIENCE:
                 break
-            time.sleep(pause)
+            sleep(pause)
         asked = f", and asks to wait for {pause:.0f} s" if waited > PATIENCE else ""
         self._down = f"{problem}{asked}; try again later, or with --offline read what is cached"
         raise Unreachable(self._down)
@@ -112,7 +115,7 @@ class Client:
         own: Mapping[str, str] = {}
         for _ in range(REDIRECTS + 1):
             at_home = _origin(url) == _origin(self.endpoint)
-            headers = {k: v for k, v in self._headers.items() if at_home or k.lower() != "authorization"} | asked
+            headers = {k: v for k, v in self._headers.items() if at_home or k != "authorization"} | asked
             with self._session.stream(
                 "GET", url, headers=headers, follow_redirects=False, timeout=self._seconds
             ) as answer:
@@ -137,13 +140,13 @@ class Client:
             elif span[0] or length != most:
                 return b""  # the whole file: `status` is 200, and nothing more of it is taken
         body = bytearray()
-        until = time.monotonic() + 6 * self._seconds + most / SLOWEST
+        until = monotonic() + 6 * self._seconds + most / SLOWEST
         for part in answer.iter_raw():
             body += part
             self._transfer.advance(len(part))
             if len(body) > most:
                 raise Unreachable(f"{self.endpoint} sends more than the {most} bytes that were to come")
-            if time.monotonic() > until:
+            if monotonic() > until:
                 raise _Broken(f"{len(body)} of {most} bytes in {6 * self._seconds:g} s")
         if len(body) != (most if span else length if length is not None else len(body)):
             raise _Broken(f"after {len(body)} of {most if span else length} bytes")
@@ -166,7 +169,7 @@ def _asked_to_wait(headers: Mapping[str, str]) -> float:
         return float(seconds)
     if said:
         try:
-            return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+            return max(0.0, parsedate_to_datetime(said).timestamp() - time())
         except ValueError:
             return 0.0
     spent = re.search(r"r=0\b.*?\bt=(\d{1,6})\b", headers.get("ratelimit", ""))
