@@ -14,7 +14,7 @@ from fakehub import TOKEN, FakeHub, Fault, Request
 from support import run
 
 import modelcheck
-from modelcheck import tiny
+from modelcheck import cache, tiny
 from modelcheck.report import TargetReport
 from modelcheck.sources import Access
 from modelcheck.sources.hub import open_repository
@@ -146,6 +146,37 @@ def test_every_byte_can_be_streamed(hub: FakeHub) -> None:
         assert source.outside(name) is None
     with pytest.raises(OSError, match="ends at byte"):
         source.read("config.json", 0, 1 << 20)
+
+
+def test_names_that_lead_elsewhere_are_no_files_of_a_checkpoint(hub: FakeHub) -> None:
+    names = ("../up", "additional_chat_templates/../../up", "a\\b", "..", "/etc/passwd", "deep/er/file", "good.jinja")
+    hub.add("org/tiny", {**tiny.files(), **dict.fromkeys(names, b"x"), "additional_chat_templates/tool.jinja": b"x"})
+    sizes = open_repository("org/tiny", Access()).sizes()
+    assert set(sizes) - set(tiny.files()) == {"good.jinja", "additional_chat_templates/tool.jinja"}
+
+
+def test_weights_are_streamed_in_steps_and_no_more_kept_than_has_room(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_overlay(tmp_path / "faulty", {"tensors.json": '{"model.norm.weight": ["BF16", [64], "nan"]}'})
+    hub.add("org/faulty", files(folder))
+    monkeypatch.setattr("modelcheck.sources.hub.STEP", 4096)
+    monkeypatch.setattr("modelcheck.sources.hub.TOGETHER", 1024)
+    for kept in (1 << 30, 20_000):
+        monkeypatch.setattr("modelcheck.sources.hub.KEPT", kept)
+        report = lint("org/faulty", weights="full")
+        assert report.findings == lint(str(folder), weights="full").findings != []
+        assert "non-finite-weights" in [finding.slug for finding in report.findings]
+        cache.clear()
+    assert hub.sent < 4 * (folder / "model.safetensors").stat().st_size
+
+
+def test_an_adapter_may_not_point_elsewhere_by_its_revision(hub: FakeHub, tmp_path: Path) -> None:
+    hub.add("org/base", tiny.files())
+    config = json.loads(adapter("org/base")["adapter_config.json"])
+    hub.add("org/adapter", {"adapter_config.json": json.dumps({**config, "revision": "../../x?a=b"}).encode()})
+    [reason] = [s.reason for s in lint("org/adapter").skipped if s.slug == "lora-target-misses"]
+    assert "has no revision '../../x?a=b'" in reason
 
 
 def test_render(hub: FakeHub) -> None:
@@ -307,6 +338,12 @@ def test_no_server(monkeypatch: pytest.MonkeyPatch, hub: FakeHub) -> None:
     assert "http://127.0.0.1:9 cannot be reached" in refused(hub, "org/tiny")
 
 
+@pytest.mark.parametrize(("variable", "value"), [("HF_ENDPOINT", "huggingface.co"), ("HF_HUB_DOWNLOAD_TIMEOUT", "ten")])
+def test_variables_that_mean_nothing(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    assert f"{variable} is '{value}', expected" in refused(hub, "org/tiny")
+
+
 def large(request: Request) -> bool:
     return "/resolve/" in request.path and request.path.endswith(".safetensors")
 
@@ -319,6 +356,8 @@ ANSWERS: dict[str, tuple[Callable[[int, Request], Fault | None], str]] = {
     "other-range": (lambda n, r: Fault(other_range=True) if large(r) else None, "answers another range"),
     "xet-only": (lambda n, r: Fault(200, {"x-xet-hash": "abc"}) if large(r) else None, "through Xet alone"),
     "timeout": (lambda n, r: Fault(seconds=1.5), "did not answer within 0.2 s (HF_HUB_DOWNLOAD_TIMEOUT)"),
+    "nonsense": (lambda n, r: Fault(302, {"location": "http://[::1:99999999/x"}), "broke off its answer"),
+    "port": (lambda n, r: Fault(302, {"location": "http://host:99999999/x"}), "broke off its answer"),
     "circles": (lambda n, r: Fault(302, {"location": r.path}), "redirects more than 5 times"),
     "no-hub": (lambda n, r: Fault(200), "does not answer as a hub; is HF_ENDPOINT right?"),
     "always-503": (lambda n, r: Fault(503), "answers 503; try again later"),

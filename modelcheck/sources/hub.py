@@ -26,7 +26,9 @@ GAP = 128 << 10
 # One of these tells whether files may be read at all.
 PROBES = ("config.json", "adapter_config.json", "tokenizer_config.json")
 # What is read from end to end comes in steps of this size; more than TOGETHER is not fetched before it is asked for.
-STEP, TOGETHER = 4 << 20, 64 << 20
+STEP, TOGETHER = 2 << 20, 64 << 20
+# A run that reads more than this keeps the rest no longer than it needs it.
+KEPT = cache.LIMIT // 2
 
 
 class HubRepository:
@@ -44,7 +46,7 @@ class HubRepository:
         here = self._local.sizes() if self._local else {}
         self._here = {name for name, (size, _) in listing.files.items() if here.get(name) == size}
         self._pieces: dict[str, Pieces] = {}
-        self._fetched = False
+        self._kept = 0
 
     def sizes(self) -> Mapping[str, int]:
         return {name: size for name, (size, _) in self.listing.files.items()}
@@ -68,7 +70,7 @@ class HubRepository:
         self._transfer.expect(sum(b - a for a, b in self._of(name).holes(start, stop)), name)
         for low in range(start, stop, ahead):
             high = min(stop, low + ahead)
-            data = memoryview(self._steps(name, low, high))
+            data = memoryview(self._window(name, low, high))
             yield from (data[at : at + chunk] for at in range(0, high - low, chunk))
 
     def shown(self, name: str) -> str:
@@ -96,7 +98,7 @@ class HubRepository:
     def close(self) -> None:
         """Make room in our cache, and take the bar away."""
         self._transfer.close()
-        if self._fetched:
+        if self._kept:
             cache.trim()
 
     def _of(self, name: str) -> Pieces:
@@ -108,28 +110,31 @@ class HubRepository:
         """What is not here of some spans, as few ranges."""
         return _together([hole for span in _together(spans) for hole in self._of(name).holes(*span)])
 
-    def _steps(self, name: str, start: int, stop: int) -> bytes:
-        self._fetch({name: [(a, min(a + STEP, stop)) for a in range(start, stop, STEP)]}, joined=False)
+    def _window(self, name: str, start: int, stop: int) -> bytes:
+        steps = [(at, min(at + STEP, stop)) for at in range(start, stop, STEP)]
+        if self._kept > KEPT:
+            return b"".join(self._come([(name, step) for step in steps]))
+        self._keep([(name, hole) for step in steps for hole in self._of(name).holes(*step)])
         return self.read(name, start, stop)
 
-    def _fetch(self, spans: Mapping[str, list[tuple[int, int]]], *, joined: bool = True) -> None:
-        """Fetch what is not here of the spans, several at once, and keep it."""
-        todo = [
-            (name, hole)
-            for name, asked in spans.items()
-            for hole in (
-                self._holes(name, asked) if joined else [hole for span in asked for hole in self._of(name).holes(*span)]
-            )
-        ]
-        if not todo:
+    def _fetch(self, spans: Mapping[str, list[tuple[int, int]]]) -> None:
+        """Have the spans here, as few ranges as make sense."""
+        self._keep([(name, hole) for name, asked in spans.items() for hole in self._holes(name, asked)])
+
+    def _keep(self, wanted: list[tuple[str, tuple[int, int]]]) -> None:
+        self._transfer.expect(sum(stop - start for _, (start, stop) in wanted), _some({name for name, _ in wanted}))
+        for (name, (start, _)), data in zip(wanted, self._come(wanted), strict=True):
+            self._of(name).put(start, data)
+            self._kept += len(data)
+
+    def _come(self, wanted: list[tuple[str, tuple[int, int]]]) -> Iterator[bytes]:
+        """The bytes of ranges, several asked for at once."""
+        if not wanted:
             return
         if self._client is None:
-            raise Unreachable(f"{todo[0][0]} is not cached; run once without --offline (HF_HUB_OFFLINE)")
-        self._transfer.expect(sum(stop - start for _, (start, stop) in todo), _some({name: 0 for name, _ in todo}))
-        self._fetched = True
-        with ThreadPoolExecutor(min(AT_ONCE, len(todo))) as pool:
-            for (name, (start, _)), data in zip(todo, pool.map(lambda one: self._bytes(*one), todo), strict=True):
-                self._of(name).put(start, data)
+            raise Unreachable(f"{wanted[0][0]} is not cached; run once without --offline (HF_HUB_OFFLINE)")
+        with ThreadPoolExecutor(min(AT_ONCE, len(wanted))) as pool:
+            yield from pool.map(lambda one: self._bytes(*one), wanted)
 
     def _bytes(self, name: str, span: tuple[int, int]) -> bytes:
         client, (size, digest) = self._client, self.listing.files[name]
@@ -170,7 +175,7 @@ def _pin(repository: str, access: Access, transfer: Transfer) -> HubRepository:
     """The hub's cache first, then our own where the revision is a commit or there is no network, then the network."""
     endpoint, revision = hub_cache.endpoint(), access.revision or "main"
     cached = hub_cache.snapshot(repository, revision)
-    if cached and hub_cache.is_whole(cached[1], (entry.name for entry in cached[1].iterdir())):
+    if cached and hub_cache.is_whole(cached[1], (entry.name for entry in cached[1].iterdir() if entry.is_file())):
         return HubRepository(_of_snapshot(repository, *cached), cached[1], endpoint, transfer, None)
     offline = access.offline or hub_cache.is_offline()
     fixed = offline or hub_cache.SHA.fullmatch(revision)
@@ -207,7 +212,7 @@ def _together(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _some(names: Iterable[str]) -> str:
-    first, *more = names or ["nothing"]
+    first, *more = sorted(names) or [""]
     return f"{first} and {len(more)} more files" if more else first
 
 

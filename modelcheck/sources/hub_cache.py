@@ -64,7 +64,7 @@ def known() -> list[str]:
 def snapshot(repository: str, revision: str) -> tuple[str, Path] | None:
     """(sha, folder) of a revision in the cache, whatever of it is there."""
     place = folder() / f"models--{repository.replace('/', '--')}"
-    sha = revision if SHA.fullmatch(revision) else _ref(place / "refs" / revision)
+    sha = revision if SHA.fullmatch(revision) else _ref(place / "refs" / revision.lstrip("/"))
     here = place / "snapshots" / (sha or "")
     if sha is None or not here.is_dir() or not any(entry.is_file() for entry in here.iterdir()):
         return None
@@ -72,6 +72,8 @@ def snapshot(repository: str, revision: str) -> tuple[str, Path] | None:
 
 
 def _ref(path: Path) -> str | None:
+    if ".." in path.parts:  # an adapter may name any revision of its base
+        return None
     try:
         sha = path.read_text(encoding="ascii").strip()
     except (OSError, ValueError):

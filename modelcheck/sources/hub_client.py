@@ -50,14 +50,21 @@ class Client:
     """Asks one endpoint. Safe to share between threads."""
 
     def __init__(self, endpoint: str, transfer: Transfer) -> None:
-        """Raises Unreachable where huggingface_hub is not installed."""
+        """Raises Unreachable where huggingface_hub is not installed, or its environment variables mean nothing."""
+        self.endpoint, self._transfer = endpoint, transfer
+        if not re.match("https?://[^/]", endpoint):
+            raise Unreachable(f"HF_ENDPOINT is {endpoint!r}, expected a URL such as https://huggingface.co")
+        said = os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or "10"
+        try:
+            self._seconds = float(said)
+        except ValueError:
+            raise Unreachable(f"HF_HUB_DOWNLOAD_TIMEOUT is {said!r}, expected a number of seconds") from None
         try:
             from huggingface_hub import get_session, get_token
         except ImportError:
             raise Unreachable("huggingface_hub is not installed: `pip install huggingface_hub`") from None
         from modelcheck import __version__
 
-        self.endpoint, self._transfer = endpoint, transfer
         self._session: Any = get_session()
         made_by = next(c.__module__ for c in type(self._session).__mro__ if c.__module__.startswith("httpx"))
         # httpx in huggingface_hub 1, httpx2 in 2.
@@ -66,7 +73,6 @@ class Client:
         self._headers = {"user-agent": f"modelcheck/{__version__}"}
         if not hub_cache.is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") and (token := get_token()):
             self._headers["authorization"] = f"Bearer {token}"
-        self._seconds = float(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or 10)
         self._down: str | None = None
 
     @property
@@ -91,7 +97,7 @@ class Client:
                     return answer
                 problem = f"{self.endpoint} answers {answer.status}"
                 pause = max(pause, _asked_to_wait(answer.headers))
-            except (self._http.HTTPError, _Broken) as error:
+            except (self._http.HTTPError, self._http.InvalidURL, ValueError, _Broken) as error:  # ValueError: a port
                 problem = self._told(error)
                 last = last or (isinstance(error, self._http.ConnectError) and attempt == 2)
             waited += pause

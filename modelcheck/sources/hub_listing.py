@@ -55,8 +55,14 @@ def ask(client: Client, repository: str, revision: str) -> Listing:
             raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise Unreachable(f"{client.endpoint} does not answer as a hub; is HF_ENDPOINT right?") from None
-    own = {n: entry for n, entry in sorted(listed.items()) if "/" not in n or n.startswith(f"{TEMPLATE_FOLDER}/")}
+    own = {file: entry for file, entry in sorted(listed.items()) if _is_ours(file)}
     return Listing(name, sha, own, sum(size for size, _ in listed.values()))
+
+
+def _is_ours(file: str) -> bool:
+    """Whether a file lies where checkpoints have theirs, under a plain name: it will be one on somebody's disk."""
+    plain = file.removeprefix(f"{TEMPLATE_FOLDER}/")
+    return plain not in ("", ".", "..") and not any(character in plain for character in "/\\\0")
 
 
 def _entry(item: Mapping[str, Any]) -> tuple[int, str | None]:
