@@ -19,8 +19,8 @@ from modelcheck import cache, tiny
 from modelcheck.cli import cli
 from modelcheck.report import TargetReport
 from modelcheck.sources import Access
-from modelcheck.sources.hub import open_repository
 from modelcheck.sources.hub_cache import is_repo_id
+from modelcheck.sources.pinning import open_repository
 from modelcheck.testing import write_overlay
 
 ZEROS = {"tensors.json": '{"model.embed_tokens.weight": {"4": "zeros", "300": "zeros"}}'}

@@ -21,7 +21,7 @@ def open_source(target: str | os.PathLike[str], access: Access) -> Source:
     Raises UsageError with what to do.
     """
     if is_hub_id(target):
-        from modelcheck.sources.hub import open_repository
+        from modelcheck.sources.pinning import open_repository
 
         return open_repository(str(target), access)
     source = LocalFolder(target)

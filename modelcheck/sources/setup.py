@@ -173,7 +173,7 @@ def _named(own: Source, folder: Path | None, planned: Mapping[str, tuple[str, by
 
 
 def _on_the_hub(name: str, revision: str | None, own: Source, access: Access) -> Base:
-    from modelcheck.sources.hub import open_repository
+    from modelcheck.sources.pinning import open_repository
 
     local = own.kind == "folder"
     try:
