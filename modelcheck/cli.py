@@ -123,6 +123,81 @@ def lint(
 
 
 @cli.command()
+@click.argument("folder")
+@set_up_options
+@run_options
+@click.option("--write", is_flag=True, help="Change the folder itself; `modelcheck undo` takes it back.")
+@click.option("--output", type=click.Path(), metavar="DIR", help="Write a mended copy there instead.")
+@click.option("--unsafe", is_flag=True, help="Also mend what changes prompts, weights or where generation stops.")
+@click.option(
+    "--all-untrained", "options", flag_value="all-untrained", multiple=True, help="Also mend rows that nothing uses."
+)
+@click.option(
+    "--split-fused", "options", flag_value="split-fused", multiple=True, help="Split fused projections, for LoRA."
+)
+def fix(
+    folder: str,
+    output: str | None,
+    base: str | None,
+    chat_template: str | None,
+    lora: str | None,
+    options: tuple[str, ...],
+    *,
+    write: bool,
+    unsafe: bool,
+    exit_zero: bool,
+    **said: Any,
+) -> None:
+    """Show what can be mended in a checkpoint folder, as a diff; nothing is written without --write or --output.
+
+    Exit code: 0 nothing to mend, or mended; 1 there is something to mend; 2 it cannot be read or written; 3 an error of
+    ours.
+    """
+    from modelcheck import fix as fixing
+    from modelcheck.output import diff
+    from modelcheck.plan import Allowed
+    from modelcheck.render.renderer import Renderer
+    from modelcheck.run import CLEAN, FOUND, INTERNAL, Run
+
+    if write and output:
+        raise UsageError("--write changes the folder, --output writes a copy: name one of them")
+    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora)
+    with Renderer() as renderer:
+        proposal = fixing.propose(Path(folder), run, Allowed(unsafe, frozenset(options)), renderer)
+        click.echo(diff.render(proposal))
+        faults = proposal.faults
+        if not faults and proposal.plan.changes and write:
+            faults = fixing.write(proposal, run, renderer)
+        elif not faults and output:
+            faults = fixing.write_copy(proposal, Path(output), run, renderer)
+    for fault in faults:
+        click.echo(f"modelcheck: {fault}: nothing was changed; please report it", err=True)
+    done = not faults and (write or output)
+    click.echo(diff.outcome(proposal, output if done else None, written=bool(done)))
+    to_do = bool(proposal.plan.changes) and not done and not exit_zero
+    sys.exit(INTERNAL if faults else FOUND if to_do else CLEAN)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--forget", is_flag=True, help="Delete what could be taken back instead; the folder stays as it is.")
+def undo(folder: Path, *, forget: bool) -> None:
+    """Take back the last `modelcheck fix --write` of a folder, or what an interrupted one left."""
+    from modelcheck import transaction
+
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    if forget:
+        transaction.forget(folder)
+        click.echo(f"{folder}: nothing can be taken back any more")
+        return
+    restored = transaction.undo(folder)
+    click.echo(
+        "\n".join([*restored, f"{folder}: as before the fix" if restored else f"{folder}: nothing to take back"])
+    )
+
+
+@cli.command()
 @click.argument("target")
 @click.option("--messages", type=click.Path(dir_okay=False), metavar="FILE", help="A conversation as JSON.")
 @click.option("--add-generation-prompt", is_flag=True, help="End with the header of the next answer.")
@@ -199,15 +274,14 @@ def cache(*, clear: bool) -> None:
 @cli.command()
 @click.argument("folder", required=False, type=click.Path(file_okay=False))
 def demo(folder: str | None) -> None:
-    """Write a small checkpoint with classic faults planted and lint it (in FOLDER, which is kept, if one is named)."""
-    from modelcheck.demo import planted
+    """Plant classic faults in a small checkpoint, find and mend them, take it back (in FOLDER, which is then kept)."""
+    from modelcheck.demo import acts, planted
 
     with planted(Path(folder) if folder else None) as place:
-        click.echo(f"A small but complete checkpoint with classic faults is in {place}\n$ modelcheck lint {place}\n")
-        from modelcheck.engine import Options, lint_targets
-
-        _print(lint_targets([place], Options()), "text", sys.stdout)
-        click.echo("Next: `modelcheck explain double-bos`, or `modelcheck lint` on a checkpoint of your own.")
+        click.echo(f"A small but complete checkpoint with classic faults is in {place}\n")
+        for act in acts(place):
+            click.echo(act)
+    click.echo("Next: `modelcheck explain double-bos`, or `modelcheck lint` on a checkpoint of your own.")
 
 
 def _print(reports: Iterable[TargetReport], form: str | None, stream: IO[str]) -> list[TargetReport]:

@@ -15,6 +15,7 @@ from modelcheck.errors import UsageError, raised_at
 from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed, Unfetched
 from modelcheck.facts.chat_template import Template
 from modelcheck.finding import Confidence, Finding
+from modelcheck.fixer import mended
 from modelcheck.malformed import malformed_file
 from modelcheck.names import WEIGHTS
 from modelcheck.render.renderer import Renderer
@@ -23,7 +24,7 @@ from modelcheck.resolver import FactCrash, Resolver
 from modelcheck.selection import select
 from modelcheck.sources import Access, Remote
 from modelcheck.sources.opening import is_hub_id, open_source
-from modelcheck.sources.setup import set_up, template_text
+from modelcheck.sources.setup import Base, set_up, template_text
 from modelcheck.target import Targets
 
 if TYPE_CHECKING:
@@ -54,10 +55,11 @@ class Options:
         extended = [*self.extend_select, malformed_file.code]
         return select(packs.load().checks, self.select, self.ignore, extended)
 
-    def given(self, source: Source | None = None) -> dict[str, Any]:
-        """The facts that come from the options. Raises UsageError for those that mean nothing.
+    def given(self, source: Source | None = None, base: Base | None = None) -> dict[str, Any]:
+        """The facts that come from the options, for a source and a base if they are open already.
 
-        Of the weights of a hub's repository only the rows in use are read, unless the caller says otherwise.
+        Raises UsageError for options that mean nothing. Of the weights of a hub's repository only the rows in use are
+        read, unless the caller says otherwise.
         """
         far = isinstance(source, Remote) and bool(source.pinned())
         weights = self.weights or ("used" if far else "embeddings")
@@ -66,38 +68,48 @@ class Options:
         given: dict[str, Any] = {"target": Targets.parse(self.target), "weights": weights}
         if weights != "used":
             given["used_rows"] = None  # or it would be computed, with all it needs, for nobody
+        if base := base or self.open_base():
+            given["base_source"] = base.source
         if self.chat_template:
             given["chat_template"] = {"default": Template(template_text(self.chat_template), self.chat_template, None)}
         return given
 
-    def open(self, target: str | os.PathLike[str]) -> Source:
-        """The source of a target, with its base model and the planned adapter. Raises UsageError."""
-        access = Access(self.revision, self.offline, self.announced)
-        own = open_source(target, access)
-        return set_up(own, Path(target) if own.kind == "folder" else None, self.base, self.lora, access)
+    def open_base(self) -> Base | None:
+        """The base model that was named. Raises UsageError."""
+        return (
+            Base(open_source(self.base, Access(None, self.offline, self.announced)), self.base) if self.base else None
+        )
 
-    def laid_over(self, source: Source) -> Source:
-        """Live objects with the base model and the planned adapter."""
-        return set_up(source, None, self.base, self.lora)
+    def open(self, target: str | os.PathLike[str], base: Base | None = None) -> Source:
+        """The source of a target, with its base model and the planned adapter. Raises UsageError."""
+        own = open_source(target, Access(self.revision, self.offline, self.announced))
+        return self.set_up(own, Path(target) if own.kind == "folder" else None, base)
+
+    def set_up(self, source: Source, folder: Path | None = None, base: Base | None = None) -> Source:
+        """A source with its base model and the planned adapter."""
+        access = Access(None, self.offline, self.announced)
+        return set_up(source, folder, base or self.open_base(), self.lora, access)
 
 
 def lint_targets(targets: Iterable[str | os.PathLike[str]], options: Options) -> Iterable[TargetReport]:
     """Lint folders and hub ids in order, yielding each result as it is there. Raises UsageError for wrong options."""
-    checks = options.checks()
-    options.given()
+    checks, base = options.checks(), options.open_base()
+    options.given(None, base)
     with Renderer() as renderer:
         if packs.uses(checks, "renderer", packs.load().facts):
             renderer.start()  # it imports jinja2 while this process reads the first tokenizer
         for target in targets:
             started = time.perf_counter()
             try:
-                source = options.open(target)
+                source = options.open(target, base)
             except UsageError as unreadable:
                 kind = "hub" if is_hub_id(target) else "folder"
                 report = TargetReport(str(target), kind, error=str(unreadable))
             else:
-                given = options.given(source) | {"renderer": renderer}
+                given = options.given(source, base) | {"renderer": renderer}
                 report = lint_source(str(target), source, checks, given, options.pedantic)
+                if base and isinstance(base.source, Remote):
+                    report.hub += [one for one in base.source.pinned() if one not in report.hub]
             report.seconds = round(time.perf_counter() - started, 4)
             yield report
 
@@ -111,7 +123,7 @@ def lint_objects(objects: Mapping[str, object], options: Options) -> TargetRepor
     with ExitStack() as stack:
         renderer, source = stack.enter_context(Renderer()), stack.enter_context(LiveObjects(objects))
         given = options.given() | {"renderer": renderer}
-        report = lint_source("live objects", options.laid_over(source), checks, given, options.pedantic)
+        report = lint_source("live objects", options.set_up(source), checks, given, options.pedantic)
     report.seconds = round(time.perf_counter() - started, 4)
     return report
 
@@ -120,8 +132,12 @@ def lint_source(
     name: str, source: Source, checks: Iterable[Check], given: Mapping[str, Any], pedantic: bool
 ) -> TargetReport:
     """Run the checks on one source."""
+    return lint_facts(name, source, checks, Resolver(packs.load().facts, {**given, "source": source}), pedantic)
+
+
+def lint_facts(name: str, source: Source, checks: Iterable[Check], facts: Resolver, pedantic: bool) -> TargetReport:
+    """Run the checks on the facts of one source."""
     report = TargetReport(name, source.kind)
-    facts = Resolver(packs.load().facts, {**given, "source": source})
     broken: dict[str, Malformed] = {}
     try:
         for check in checks:
@@ -136,6 +152,7 @@ def lint_source(
     report.hide_below(Confidence.LOW if pedantic else Confidence.MEDIUM)
     report.findings.sort(key=lambda f: (-f.severity, f.code, f.file or "", f.at or "", f.message))
     report.internal = list(dict.fromkeys(report.internal))
+    report.mended = mended(packs.load().fixers)
     return report
 
 
@@ -185,7 +202,7 @@ def check_target(check: Check, target: str | os.PathLike[str] | None, objects: M
         source = (
             Options().open(target)
             if target is not None
-            else Options().laid_over(stack.enter_context(LiveObjects(objects)))
+            else Options().set_up(stack.enter_context(LiveObjects(objects)))
         )
         given = Options().given(source) | {"renderer": stack.enter_context(Renderer()), "source": source}
         try:

@@ -14,3 +14,5 @@ TEXT_LIMIT = 16 << 20
 # What `--weights` may say: headers only, the embedding rows in use and a sample, what rules usually want, every tensor
 # to its end.
 WEIGHTS = ("none", "used", "embeddings", "full")
+# Where `modelcheck fix` keeps what `modelcheck undo` takes back.
+JOURNALS = ".modelcheck"

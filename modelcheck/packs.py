@@ -1,4 +1,4 @@
-"""Load checks and facts from entry points, ours and third parties' alike, and refuse what is wrongly written."""
+"""Load checks, facts and fixers from entry points, ours and third parties' alike; refuse what is wrongly written."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from typing import Any
 from modelcheck.check import Check
 from modelcheck.errors import PackError, did_you_mean
 from modelcheck.fact import MARK, needs
+from modelcheck.fixer import FINDING, Fixer
 from modelcheck.malformed import malformed_file
 
 # What the engine itself hands in; every other fact has a definition in a pack.
-ROOTS = frozenset({"source", "target", "weights", "renderer"})
+ROOTS = frozenset({"source", "base_source", "target", "weights", "renderer"})
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Every known check, by code, and the definition of every known fact."""
+    """Every known check, by code, the definition of every known fact, and every fixer."""
 
     checks: tuple[Check, ...]
     facts: Mapping[str, Callable[..., Any]]
+    fixers: tuple[Fixer, ...] = ()
 
 
 @functools.cache
@@ -39,8 +41,9 @@ def load() -> Catalogue:
     # A check that two modules export is one check.
     found = dict.fromkeys(c for module in _modules("modelcheck.checks") for c in _checks(module))
     checks = sorted([malformed_file, *found], key=lambda c: c.code)
-    validate(checks, facts)
-    return Catalogue(tuple(checks), facts)
+    fixers = tuple(dict.fromkeys(f for module in _modules("modelcheck.fixers") for f in _fixers(module)))
+    validate(checks, facts, fixers)
+    return Catalogue(tuple(checks), facts, fixers)
 
 
 def uses(checks: Iterable[Check], wanted: str, facts: Mapping[str, Callable[..., Any]]) -> bool:
@@ -53,8 +56,8 @@ def uses(checks: Iterable[Check], wanted: str, facts: Mapping[str, Callable[...,
     return wanted in seen
 
 
-def validate(checks: Iterable[Check], facts: Mapping[str, Callable[..., Any]]) -> None:
-    """Refuse an unknown fact (with the nearest name), a cycle (with its chain) and a code or slug used twice."""
+def validate(checks: Iterable[Check], facts: Mapping[str, Callable[..., Any]], fixers: Iterable[Fixer] = ()) -> None:
+    """Refuse an unknown fact or rule (with the nearest name), a cycle (with its chain), a code or slug used twice."""
     taken: dict[str, Check] = {}
     for check in checks:
         for name in (check.code, check.slug):
@@ -62,9 +65,14 @@ def validate(checks: Iterable[Check], facts: Mapping[str, Callable[..., Any]]) -
                 owner = f"{other.code} {other.slug} of {place(other.function)}"
                 raise PackError(f"{place(check.function)}: {name} is already {owner}")
             taken[name] = check
-    for function in [*(c.function for c in taken.values()), *facts.values()]:
+    for fixer in fixers:
+        for slug in fixer.slugs:
+            if slug not in taken:
+                known = did_you_mean(slug, [c.slug for c in taken.values()])
+                raise PackError(f"{place(fixer.function)}: unknown rule {slug!r}{known}")
+    for function in [*(c.function for c in taken.values()), *(f.function for f in fixers), *facts.values()]:
         for need in needs(function):
-            if need.name not in facts and need.name not in ROOTS:
+            if need.name not in facts and need.name not in {*ROOTS, FINDING}:
                 known = did_you_mean(need.name, [*facts, *ROOTS])
                 raise PackError(f"{place(function)}: unknown fact {need.name!r}{known}")
     for name in facts:
@@ -92,6 +100,10 @@ def _modules(group: str) -> Iterator[ModuleType]:
 
 def _checks(module: ModuleType) -> Iterator[Check]:
     return (value for value in vars(module).values() if isinstance(value, Check))
+
+
+def _fixers(module: ModuleType) -> Iterator[Fixer]:
+    return (value for value in vars(module).values() if isinstance(value, Fixer))
 
 
 def _facts(module: ModuleType) -> Iterator[Callable[..., Any]]:

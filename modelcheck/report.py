@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from modelcheck.finding import Confidence, Finding, Severity
@@ -24,6 +24,7 @@ class TargetReport:
 
     `error` is set where nothing of it could be read, or the network failed on the way; then the rest is what could be
     said all the same. `hub` names the repositories that were read, at which commits.
+    `mended` says of which rules `modelcheck fix` mends findings: {slug: `safe` or `unsafe`}.
     """
 
     target: str
@@ -36,6 +37,7 @@ class TargetReport:
     hidden: int = 0
     known: int = 0
     ignored: list[str] = field(default_factory=list)
+    mended: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     hub: list[Pinned] = field(default_factory=list)
 

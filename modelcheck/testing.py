@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WEIGHTS, ADAPTER, TOKENIZER = "model.safetensors", "adapter_tensors.json", "tokenizer_config.json"
+BASE = "base/"
 NO_FILES = ("tensors.json", ADAPTER, "target")
 
 
@@ -32,8 +33,12 @@ def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
     {name: {"4": fill, "7": 9}} changes rows (row 7 becomes a copy of row 9). `adapter_tensors.json` holds what
     adapter_model.safetensors is to hold, {name: [dtype, shape, fill]}. A chat_template.jinja takes the place of the
     template in tokenizer_config.json, unless the overlay names one there too. `target` is no file but the runtimes that
-    `lint_overlay` lints for, as for `--target`.
+    `lint_overlay` lints for, as for `--target`. Names that begin with `base/` are an overlay of the base, which
+    is then written into the folder `base` inside.
     """
+    if of_base := {name.removeprefix(BASE): text for name, text in overlay.items() if name.startswith(BASE)}:
+        write_overlay(folder / BASE, of_base)
+        overlay = {name: text for name, text in overlay.items() if not name.startswith(BASE)}
     files = dict(tiny.files())
     if "tensors.json" in overlay:
         files[WEIGHTS] = _weights(json.loads(overlay["tensors.json"]), tiny.tensors())
@@ -55,10 +60,14 @@ def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
 
 def lint_overlay(overlay: Mapping[str, str], **options: Any) -> Report:
     """Lint the healthy tiny checkpoint under an overlay, with all rules on."""
-    if "target" in overlay:
-        options.setdefault("target", overlay["target"].split())
     with tempfile.TemporaryDirectory() as folder:
-        return modelcheck.lint(write_overlay(Path(folder), overlay), **options)
+        return modelcheck.lint(write_overlay(Path(folder), overlay), **options_of(Path(folder), overlay) | options)
+
+
+def options_of(folder: Path, overlay: Mapping[str, str]) -> dict[str, Any]:
+    """The options of lint that an overlay in that folder stands for: its runtimes, its base."""
+    options: dict[str, Any] = {"target": overlay["target"].split()} if "target" in overlay else {}
+    return options | ({"base": str(folder / BASE)} if any(name.startswith(BASE) for name in overlay) else {})
 
 
 def merge_patch(document: Any, patch: Any) -> Any:

@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from modelcheck.finding import Finding
+from modelcheck.engine import Options
+from modelcheck.finding import Finding, Severity
+from modelcheck.fix import Proposal, propose
+from modelcheck.plan import Allowed
+from modelcheck.render.renderer import Renderer
+from modelcheck.run import Run
+from modelcheck.sources.local import LocalFolder
+from modelcheck.sources.planned import Planned
 from modelcheck.testing import lint_overlay
 
 CONVERSATION = [
@@ -53,3 +61,25 @@ def run(*arguments: str) -> Result:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def proposed(folder: Path, *, unsafe: bool = False, options: Collection[str] = (), **set_up: Any) -> Proposal:
+    """What `modelcheck fix` would do to a folder; `set_up` are options of lint: target, base, lora, select."""
+    run = Run(Options(**set_up), Severity.ERROR, strict=False, per_model_ignore=())
+    with Renderer() as renderer:
+        return propose(folder, run, Allowed(unsafe, frozenset(options)), renderer)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """{relative path: bytes} of every file under a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def written(proposal: Proposal, folder: Path) -> Path:
+    """The folder as the proposal would make it, written somewhere else."""
+    planned = Planned(LocalFolder(proposal.folder), proposal.plan.changes)
+    folder.mkdir()
+    for name, size in planned.sizes().items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(planned.read(name, 0, size))
+    return folder

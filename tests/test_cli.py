@@ -158,7 +158,7 @@ class TestJson:
             "message": "",
             "file": "tokenizer_config.json",
             "at": "/pad_token",
-            "fix": None,
+            "fix": "safe",
         }
         assert first["error"] is None
         assert "no such folder" in second["error"]

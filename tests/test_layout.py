@@ -55,6 +55,12 @@ def test_every_family_has_an_entry_point() -> None:
     assert SETTINGS["project"]["entry-points"]["modelcheck.checks"] == expected
 
 
+def test_every_file_of_fixers_has_an_entry_point() -> None:
+    files = {p.stem for p in (ROOT / "fixers").glob("*.py") if not p.name.startswith("_")}
+    expected = {name: f"modelcheck.fixers.{name}" for name in files}
+    assert SETTINGS["project"]["entry-points"]["modelcheck.fixers"] == expected
+
+
 def test_every_folder_of_ours_is_type_checked() -> None:
     # The packs are seen through the links in modelcheck/.
     folders = {p.parent.name for p in ROOT.glob("*/*.py") if not p.parent.name.startswith(".")} - set(PACKS)

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from support import run
 
-from modelcheck.output.places import pointer_offset
+from modelcheck.json_text import pointer_offset
 from modelcheck.testing import write_overlay
 
 # What SARIF 2.1.0 (sections 3.13 to 3.52) demands of the properties that we write, and no other property.

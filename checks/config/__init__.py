@@ -1,5 +1,6 @@
 """Rules about config.json and generation_config.json."""
 
+from .differs_from_base import differs_from_base
 from .eos_disagrees import eos_disagrees
 from .gemma_exact_gelu import gemma_exact_gelu
 from .rope_type_conflict import rope_type_conflict
@@ -9,6 +10,7 @@ from .use_cache_false import use_cache_false
 from .vocab_size_rows import vocab_size_rows
 
 __all__ = [
+    "differs_from_base",
     "eos_disagrees",
     "gemma_exact_gelu",
     "rope_type_conflict",

@@ -3,10 +3,12 @@
 from .adapter_config import adapter_config, lora
 from .adapter_tensors import adapter_tensors
 from .architecture import architecture
+from .base import base_config, base_files, base_tensors, base_tokenizer_config, fits_base
 from .base_modules import base_modules
 from .chat_template import chat_template, is_chat
 from .config import config, generation_config
 from .conversations import conversations, rendered
+from .differences import differences
 from .embeddings import embeddings
 from .emitted import emitted
 from .expected import architecture_table, expected_tensors
@@ -34,14 +36,20 @@ __all__ = [
     "adapter_tensors",
     "architecture",
     "architecture_table",
+    "base_config",
+    "base_files",
     "base_modules",
+    "base_tensors",
+    "base_tokenizer_config",
     "chat_template",
     "config",
     "conversations",
+    "differences",
     "embeddings",
     "emitted",
     "expected_tensors",
     "files",
+    "fits_base",
     "generation_config",
     "is_chat",
     "lora",

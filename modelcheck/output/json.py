@@ -31,7 +31,7 @@ def _target(report: TargetReport) -> dict[str, Any]:
                 "message": f.message,
                 "file": f.file,
                 "at": f.at,
-                "fix": None,
+                "fix": report.mended.get(f.slug),
             }
             for f in report.findings
         ],

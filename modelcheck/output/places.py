@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 from modelcheck.finding import Finding
+from modelcheck.json_text import pointer_offset
 from modelcheck.names import TEXT_LIMIT
-
-DECODER = json.JSONDecoder()
-SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def path_of(folder: Path, finding: Finding) -> Path:
@@ -35,42 +32,3 @@ def line_and_column(folder: Path, finding: Finding) -> tuple[int, int] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
-
-
-def pointer_offset(text: str, pointer: str) -> int:
-    """Where the value that a JSON pointer (RFC 6901) names begins. A key that is absent gives the object without it.
-
-    Raises ValueError where the text is no JSON.
-    """
-    offset = _skip(text, 0)
-    for key in pointer.split("/")[1:]:
-        found = _member(text, offset, key.replace("~1", "/").replace("~0", "~"))
-        if found is None:
-            return offset
-        offset = found
-    return offset
-
-
-def _member(text: str, offset: int, key: str) -> int | None:
-    """The offset of a member's value inside the object or array that begins at `offset`."""
-    opening, offset = text[offset], _skip(text, offset + 1)
-    index = 0
-    while opening in "{[" and text[offset] not in "}]":
-        name = str(index)
-        if opening == "{":
-            name, offset = DECODER.raw_decode(text, offset)
-            offset = _skip(text, _skip(text, offset) + 1)
-        if name == key:
-            return offset
-        _, offset = DECODER.raw_decode(text, offset)
-        offset = _skip(text, offset)
-        offset, index = _skip(text, offset + (text[offset] == ",")), index + 1
-    return None
-
-
-def _skip(text: str, offset: int) -> int:
-    match = SPACE.match(text, offset)
-    end = match.end() if match else offset
-    if end >= len(text):
-        raise ValueError("the JSON ends early")
-    return end

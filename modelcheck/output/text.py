@@ -71,6 +71,8 @@ def _summary(report: TargetReport) -> str:
         text += f"; {report.hidden} of low confidence hidden (--pedantic shows them)"
     if report.known:
         text += f"; {report.known} known from the baseline"
+    if can := sum(f.slug in report.mended for f in report.findings):
+        text += f"; {can} that `modelcheck fix` may mend"
     return "; ".join([text, *map(printable, report.ignored), f"{report.seconds:.2f} s"])
 
 

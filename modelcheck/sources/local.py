@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from modelcheck.errors import UsageError
-from modelcheck.names import TEMPLATE_FOLDER
+from modelcheck.names import JOURNALS, TEMPLATE_FOLDER
 
 # Two steps of 32 MB keep a disk of a gigabyte a second busy while one of them is looked at; of 8 MB it waited.
 AHEAD = 32 << 20
+
+# (inode, size in bytes, time of the last change in nanoseconds) of a file.
+Status = tuple[int, int, int]
 
 
 class LocalFolder:
@@ -24,18 +27,23 @@ class LocalFolder:
         """Raises UsageError, with what to do, where the path is no readable folder."""
         self.path = Path(path)
         try:
-            self._sizes = _listing(self.path)
+            self._listed = _listing(self.path)
         except FileNotFoundError:
             raise UsageError(f"{self.path}: no such folder, and no hub id either") from None
         except NotADirectoryError:
             raise UsageError(f"{self.path}: is a file; name the folder of the checkpoint") from None
         except OSError as error:
             raise UsageError(f"{self.path}: {error.strerror or error}") from None
-        if not self._sizes:
+        if not self._listed:
             raise UsageError(f"{self.path}: the folder is empty, there is nothing to lint")
+        _refuse_unfinished(self.path)
 
     def sizes(self) -> Mapping[str, int]:
-        return self._sizes
+        return {name: status[1] for name, status in self._listed.items()}
+
+    def status(self, name: str) -> Status:
+        """How a file was when the folder was listed, to tell a change by somebody else."""
+        return self._listed[name]
 
     def read(self, name: str, start: int, stop: int) -> bytes:
         return b"".join(bytes(piece) for piece in self.stream(name, start, stop, stop - start))
@@ -68,8 +76,8 @@ class LocalFolder:
         return None if in_cache else resolved
 
 
-def _listing(folder: Path) -> dict[str, int]:
-    sizes = {}
+def _listing(folder: Path) -> dict[str, Status]:
+    listed: dict[str, Status] = {}
     for prefix, place in (("", folder), (f"{TEMPLATE_FOLDER}/", folder / TEMPLATE_FOLDER)):
         if prefix and not place.is_dir():
             continue
@@ -77,11 +85,22 @@ def _listing(folder: Path) -> dict[str, int]:
             try:
                 status = entry.stat()
             except OSError:
-                sizes[prefix + entry.name] = 0  # a dangling or looping link: reading it says so
+                listed[prefix + entry.name] = (0, 0, 0)  # a dangling or looping link: reading it says so
             else:
                 if not stat.S_ISDIR(status.st_mode):
-                    sizes[prefix + entry.name] = status.st_size
-    return sizes
+                    listed[prefix + entry.name] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return listed
+
+
+def _refuse_unfinished(folder: Path) -> None:
+    if os.path.lexists(folder / JOURNALS):
+        from modelcheck.transaction import unfinished
+
+        if unfinished(folder):
+            raise UsageError(
+                f"{folder}: a `modelcheck fix` was interrupted here and its files may be half written: run "
+                f"`modelcheck undo {folder}`, which takes it back"
+            )
 
 
 def _ask_ahead(descriptor: int, start: int) -> int:

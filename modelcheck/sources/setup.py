@@ -21,7 +21,6 @@ from modelcheck.names import (
 )
 from modelcheck.sources import Access, Pinned, Remote, Source, Span, hub_cache
 from modelcheck.sources.local import LocalFolder
-from modelcheck.sources.opening import open_source
 
 ADAPTER_CONFIG, ADAPTER_TENSORS, ADAPTER_PICKLE = (
     "adapter_config.json",
@@ -45,7 +44,7 @@ class Base:
 
 
 def set_up(
-    own: Source, folder: Path | None, base: str | None, lora: str | None, access: Access | None = None
+    own: Source, folder: Path | None, base: Base | None, lora: str | None, access: Access | None = None
 ) -> Source:
     """The source of a run's target together with its base model and a planned adapter.
 
@@ -59,13 +58,11 @@ def set_up(
         return own
     if is_model(sizes) or (planned and "config.json" in sizes):
         return SetUp(own, Base(), planned) if planned else own
-    access = replace(access or Access(), revision=None)
     if base is None:
-        return SetUp(own, _named(own, folder, planned, access), planned)
-    under = open_source(base, access)
-    if "config.json" not in under.sizes():
-        raise UsageError(f"--base {base}: holds no config.json; name the folder or hub id of the base model")
-    return SetUp(own, Base(under, base), planned)
+        return SetUp(own, _named(own, folder, planned, access or Access()), planned)
+    if base.source is None or "config.json" not in base.source.sizes():
+        raise UsageError(f"--base {base.name}: holds no config.json; name the folder or hub id of the base model")
+    return SetUp(own, base, planned)
 
 
 def is_model(sizes: Mapping[str, int]) -> bool:

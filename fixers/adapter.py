@@ -1,0 +1,1 @@
+"""Mending the configuration of LoRA adapters, and models that LoRA cannot target."""

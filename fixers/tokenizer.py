@@ -1,0 +1,1 @@
+"""Mending the tokenizer and its special tokens."""

@@ -1,0 +1,1 @@
+"""Mending tensors, their names and their index."""

@@ -1,0 +1,43 @@
+"""Every fixer on its rule's own Bad example: what `explain` shows is what is mended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support import contents, proposed
+
+from modelcheck import packs
+from modelcheck.check import Check
+from modelcheck.manual import examples
+from modelcheck.testing import options_of, write_overlay
+
+CATALOGUE = packs.load()
+OPTIONS = frozenset(f.option for f in CATALOGUE.fixers if f.option)
+MENDED = {slug for fixer in CATALOGUE.fixers for slug in fixer.slugs}
+FIXABLE = [check for check in CATALOGUE.checks if check.slug in MENDED]
+
+
+@pytest.mark.parametrize("check", FIXABLE, ids=lambda c: c.slug)
+def test_the_bad_example_is_mended_and_nothing_else_breaks(check: Check, tmp_path: Path) -> None:
+    overlay = examples(check.manual, "Bad")
+    folder = write_overlay(tmp_path / "bad", overlay)
+    before = contents(folder)
+    proposal = proposed(folder, unsafe=True, options=OPTIONS, **options_of(folder, overlay))
+    assert check.slug in {fix.finding.slug for fix in proposal.plan.fixes}
+    assert proposal.faults == []
+    assert check.slug not in {finding.slug for finding in proposal.after.findings}
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("check", FIXABLE, ids=lambda c: c.slug)
+def test_the_good_example_has_nothing_to_mend(check: Check, tmp_path: Path) -> None:
+    overlay = examples(check.manual, "Good")
+    folder = write_overlay(tmp_path / "good", overlay)
+    proposal = proposed(folder, unsafe=True, options=OPTIONS, **options_of(folder, overlay))
+    assert check.slug not in {fix.finding.slug for fix in proposal.plan.fixes}
+
+
+@pytest.mark.parametrize("fixer", CATALOGUE.fixers, ids=lambda f: f.function.__name__)
+def test_a_fixer_says_what_it_does(fixer: object) -> None:
+    assert getattr(fixer, "title", "")
