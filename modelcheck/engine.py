@@ -93,14 +93,16 @@ class Options:
 
 def lint_targets(targets: Iterable[str | os.PathLike[str]], options: Options) -> Iterable[TargetReport]:
     """Lint folders and hub ids in order, yielding each result as it is there. Raises UsageError for wrong options."""
-    checks, base = options.checks(), options.open_base()
-    options.given(None, base)
+    checks = options.checks()
+    options.given(base=Base())  # options that mean nothing end the run; a base that cannot be read, each target
+    base: Base | None = None
     with Renderer() as renderer:
         if packs.uses(checks, "renderer", packs.load().facts):
             renderer.start()  # it imports jinja2 while this process reads the first tokenizer
         for target in targets:
             started = time.perf_counter()
             try:
+                base = base or options.open_base()
                 source = options.open(target, base)
             except UsageError as unreadable:
                 kind = "hub" if is_hub_id(target) else "folder"
