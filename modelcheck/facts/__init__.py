@@ -25,6 +25,7 @@ from .tensor_names import quantization, wrapped
 from .tensors import shards, tensors
 from .texts import training_texts
 from .tokenizer import tokenizer, tokenizer_json
+from .trained_mean import new_rows
 from .untrained import untrained
 from .used_rows import used_rows
 from .vllm_registry import vllm_registry
@@ -54,6 +55,7 @@ __all__ = [
     "is_chat",
     "lora",
     "lora_targets",
+    "new_rows",
     "non_finite",
     "quantization",
     "rebuilt_tokenizer",
