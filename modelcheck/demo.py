@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from modelcheck.engine import Options, lint_folders
+from modelcheck.engine import Options, lint_targets
 from modelcheck.errors import UsageError
 from modelcheck.finding import Severity
 from modelcheck.fix import propose, write
@@ -61,7 +61,7 @@ def acts(place: Path) -> Iterator[str]:
 
 
 def _linted(place: Path) -> TargetReport:
-    [report] = lint_folders([place], Options())
+    [report] = lint_targets([place], Options())
     return report
 
 

@@ -148,7 +148,7 @@ class TestJson:
         assert list(document) == ["schema", "modelcheck", "targets"]
         assert document["schema"] == 1
         first, second = document["targets"]
-        assert list(first) == ["target", "source", "error", "findings", "skipped", "internal", "seconds"]
+        assert list(first) == ["target", "source", "hub", "error", "findings", "skipped", "internal", "seconds"]
         [finding] = first["findings"]
         assert finding | {"message": ""} == {
             "code": "TOK001",

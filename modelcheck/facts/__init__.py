@@ -31,6 +31,7 @@ from .texts import training_texts
 from .tokenizer import tokenizer, tokenizer_json
 from .trained_mean import new_rows
 from .untrained import untrained
+from .used_rows import used_rows
 from .vllm_registry import vllm_registry
 from .vocabulary import vocabulary
 from .weight_index import weight_index, weight_indexes
@@ -86,6 +87,7 @@ __all__ = [
     "tokenizer_json",
     "training_texts",
     "untrained",
+    "used_rows",
     "vllm_registry",
     "vocabulary",
     "weight_index",
