@@ -21,14 +21,13 @@ from modelcheck.render.renderer import Renderer
 from modelcheck.report import Skipped, TargetReport
 from modelcheck.resolver import FactCrash, Resolver
 from modelcheck.selection import select
-from modelcheck.sources.local import LocalFolder
+from modelcheck.sources import Converted, Source
+from modelcheck.sources.opened import opened
 from modelcheck.sources.setup import set_up, template_text
 from modelcheck.target import Targets
 
 if TYPE_CHECKING:
     import os
-
-    from modelcheck.sources import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +72,9 @@ def lint_folders(targets: Iterable[str | os.PathLike[str]], options: Options) ->
         for target in targets:
             started = time.perf_counter()
             try:
-                source = options.set_up(LocalFolder(target), Path(target))
+                source = options.set_up(opened(target), Path(target))
             except UsageError as unreadable:
-                report = TargetReport(str(target), LocalFolder.kind, error=str(unreadable))
+                report = TargetReport(str(target), "folder", error=str(unreadable))
             else:
                 report = lint_source(str(target), source, checks, given | {"renderer": renderer}, options.pedantic)
             report.seconds = round(time.perf_counter() - started, 4)
@@ -107,7 +106,7 @@ def lint_source(
         _run(check, facts, report, broken)
     if malformed_file in checks:
         report.findings += map(_broken_finding, broken.values())
-    report.findings = [replace(f, file=source.shown(f.file)) if f.file else f for f in report.findings]
+    report.findings = [_as_shown(f, source) for f in report.findings]
     report.hide_below(Confidence.LOW if pedantic else Confidence.MEDIUM)
     report.findings.sort(key=lambda f: (-f.severity, f.code, f.file or "", f.at or "", f.message))
     report.internal = list(dict.fromkeys(report.internal))
@@ -130,6 +129,13 @@ def _run(check: Check, facts: Resolver, report: TargetReport, broken: dict[str, 
         report.internal.append(
             f"internal error in {check.code} {check.slug}: {type(bug).__name__}: {bug}{raised_at(bug)}"
         )
+
+
+def _as_shown(finding: Finding, source: Source) -> Finding:
+    if finding.file is None:
+        return finding
+    at = source.key(finding.file, finding.at) if isinstance(source, Converted) else finding.at
+    return replace(finding, file=source.shown(finding.file), at=at)
 
 
 def _broken_finding(malformed: Malformed) -> Finding:
@@ -156,7 +162,7 @@ def check_target(check: Check, target: str | os.PathLike[str] | None, objects: M
         raise TypeError(f"{check.slug}: pass either the path of a checkpoint or live objects (tokenizer=, model=, ...)")
     with ExitStack() as stack:
         source = (
-            Options().set_up(LocalFolder(target), Path(target))
+            Options().set_up(opened(target), Path(target))
             if target is not None
             else Options().set_up(stack.enter_context(LiveObjects(objects)))
         )

@@ -18,7 +18,7 @@ from modelcheck.facts.tokenizer import Tokenizer
 from modelcheck.markers import NoMarker, marker
 from modelcheck.render.renderer import Renderer
 from modelcheck.resolver import Resolver
-from modelcheck.sources.local import LocalFolder
+from modelcheck.sources.opened import opened
 from modelcheck.spans import NoSpans, Turn, loss_spans, turns
 
 SAMPLE = [
@@ -50,7 +50,7 @@ class Conversation:
 def conversation(folder: Path, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Conversation:
     """Render messages with the folder's template. Raises UsageError where it has none or the template raises."""
     with Renderer() as renderer:
-        facts = Resolver(packs.load().facts, {**Options().given(), "renderer": renderer, "source": LocalFolder(folder)})
+        facts = Resolver(packs.load().facts, {**Options().given(), "renderer": renderer, "source": opened(folder)})
         try:
             templates: Mapping[str, Template] = facts["chat_template"]
             variables = {role: token.content for role, token in facts["special_tokens"].by_role.items()}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from modelcheck.fact import Missing, fact
 
-from .files import Files
+from .files import Files, shorten
 from .tensors import Tensor, Tensors
 
 if TYPE_CHECKING:
@@ -192,6 +192,8 @@ def embeddings(files: Files, tensors: Tensors, weights: str) -> Embeddings:
     tensor = input_embedding(tensors)
     if weights == "none":
         raise Missing("no tensor data was read", remedy="--weights embeddings")
+    if tensor.ggml_type:
+        raise Missing(f"{tensor.name} is quantised ({shorten(tensor.ggml_type)}), its rows are not what was trained")
     if tensor.dtype not in FLOATS:
         raise Missing(f"{tensor.name} is stored as {tensor.dtype}, which has no rows of numbers to compare")
     return Embeddings(files, tensor)

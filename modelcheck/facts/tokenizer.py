@@ -121,6 +121,7 @@ def tokenizer(files: Files, tokenizer_json: str | None = None) -> Tokenizer:
         except RuntimeError as reason:
             raise Missing(f"there is no tokenizer.json, only {other}, and {reason}", remedy=REMEDY) from reason
     if "tokenizer_config.json" in files:
+        files.refuse_unpassed("tokenizer.json")
         raise Missing("tokenizer_config.json is there but tokenizer.json is not", remedy="copy it from the base model")
     raise NotApplicable("there is no tokenizer")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Source(Protocol):
@@ -11,7 +11,7 @@ class Source(Protocol):
 
     @property
     def kind(self) -> str:
-        """`folder` or `objects`: what the JSON report calls the source."""
+        """`folder`, `gguf` or `objects`: what the JSON report calls the source."""
 
     @property
     def absent(self) -> Mapping[str, str]:
@@ -31,3 +31,11 @@ class Source(Protocol):
 
     def outside(self, name: str) -> str | None:
         """Where a file really lies, if a link leads out of the checkpoint; a link into the hub's own cache does not."""
+
+
+@runtime_checkable
+class Converted(Protocol):
+    """A source whose files were made of something else's entries."""
+
+    def key(self, name: str, at: str | None) -> str | None:
+        """What the entry is called there that a place in a file was made of."""

@@ -40,6 +40,10 @@ def set_up(own: Source, folder: Path | None, base: str | None, lora: str | None)
     else what its `base_model_name_or_path` names, if that is a folder here. Raises UsageError for what cannot be read.
     """
     planned = {ADAPTER_CONFIG: (lora, _content(lora, "--lora"))} if lora else {}
+    if own.kind == "gguf":
+        if base or lora:
+            raise UsageError("--base and --lora: a GGUF is not trained; name the folder that it was converted from")
+        return own
     sizes = own.sizes()
     if ADAPTER_CONFIG not in sizes and not planned:
         return own
