@@ -28,6 +28,7 @@ from modelcheck.target import Targets
 
 if TYPE_CHECKING:
     import os
+    from types import TracebackType
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +64,44 @@ class Options:
         return set_up(source, folder, self.base, self.lora)
 
 
+class Linter:
+    """Lints one target after another with the same options; its renderer is started once. A context manager."""
+
+    def __init__(self, options: Options) -> None:
+        """Raises UsageError for wrong options."""
+        self._options, self._checks, self._given = options, options.checks(), options.given()
+        self._renderer = Renderer()
+        if packs.uses(self._checks, "renderer", packs.load().facts):
+            self._renderer.start()  # it imports jinja2 while this process reads the first tokenizer
+
+    def __enter__(self) -> Linter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._renderer.close()
+
+    def lint(self, target: str | os.PathLike[str]) -> TargetReport:
+        """The report on one target, whatever is wrong with it or with us."""
+        started, options = time.perf_counter(), self._options
+        try:
+            source = options.set_up(opened(target), Path(target))
+            given = self._given | {"renderer": self._renderer}
+            report = lint_source(str(target), source, self._checks, given, options.pedantic)
+        except UsageError as unreadable:
+            report = TargetReport(str(target), "folder", error=str(unreadable))
+        except Exception as bug:
+            text = f"internal error: {type(bug).__name__}: {bug}{raised_at(bug)}"
+            report = TargetReport(str(target), "folder", internal=[text])
+        report.seconds = round(time.perf_counter() - started, 4)
+        return report
+
+
 def lint_folders(targets: Iterable[str | os.PathLike[str]], options: Options) -> Iterable[TargetReport]:
-    """Lint folders in order, yielding each result as it is there. Raises UsageError for wrong options."""
-    checks, given = options.checks(), options.given()
-    with Renderer() as renderer:
-        if packs.uses(checks, "renderer", packs.load().facts):
-            renderer.start()  # it imports jinja2 while this process reads the first tokenizer
-        for target in targets:
-            started = time.perf_counter()
-            try:
-                source = options.set_up(opened(target), Path(target))
-            except UsageError as unreadable:
-                report = TargetReport(str(target), "folder", error=str(unreadable))
-            else:
-                report = lint_source(str(target), source, checks, given | {"renderer": renderer}, options.pedantic)
-            report.seconds = round(time.perf_counter() - started, 4)
-            yield report
+    """Lint targets in order, yielding each result as it is there. Raises UsageError for wrong options."""
+    with Linter(options) as linter:
+        yield from map(linter.lint, targets)
 
 
 def lint_objects(objects: Mapping[str, object], options: Options) -> TargetReport:
