@@ -71,11 +71,30 @@ def hub_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return revision(offline(command))
 
 
+def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Many targets, and who lints them."""
+    for option in reversed(
+        [
+            click.option("--targets-file", metavar="FILE", help="Lint these too: one a line, # comments, - for stdin."),
+            click.option(
+                "--jobs", type=click.IntRange(1), default=1, metavar="N", help="Lint so many targets at a time."
+            ),
+            click.option(
+                "--backend", type=click.Choice(["processes", "dask"]), default="processes", help="Where --jobs are run."
+            ),
+            click.option("--scheduler", metavar="ADDRESS", help="The Dask cluster's, e.g. tcp://10.0.0.1:8786."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
 @cli.command()
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.argument("targets", nargs=-1, metavar="TARGET...")
 @set_up_options
 @click.option("--data", metavar="FILE|DIR", help="Training rows, or a folder with train.jsonl and eval.jsonl.")
 @hub_options
+@fleet_options
 @run_options
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
 @click.option("--output-file", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report there.")
@@ -92,6 +111,10 @@ def lint(
     lora: str | None,
     data: str | None,
     revision: str | None,
+    targets_file: str | None,
+    jobs: int,
+    backend: str,
+    scheduler: str | None,
     *,
     offline: bool,
     statistics: bool,
@@ -107,18 +130,24 @@ def lint(
     """
     from modelcheck import baseline as known_findings
     from modelcheck.output import statistics as table
-    from modelcheck.run import Run
+    from modelcheck.run import INTERRUPTED, Run, targets_of
 
     hub = {"revision": revision, "offline": offline, "announced": True}
     run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora, data=data, **hub)
     if write_baseline and not baseline:
         raise UsageError("--write-baseline needs --baseline FILE, the file to write")
+    if (backend == "dask") != (scheduler is not None):
+        raise UsageError("--backend dask and --scheduler ADDRESS go together")
+    named = targets_of(targets, targets_file)
     known = known_findings.read(Path(baseline)) if baseline and not write_baseline else Counter[str]()
-    with click.open_file(output_file or "-", "w", encoding="utf-8") as stream:
-        shown = None if statistics or write_baseline else form
-        reports = _print(run.lint(targets, known), shown, stream)
-        if statistics:
-            click.echo(table(reports), file=stream)
+    try:
+        with click.open_file(output_file or "-", "w", encoding="utf-8") as stream:
+            shown = None if statistics or write_baseline else form
+            reports = _print(run.lint(named, known, jobs, scheduler), shown, stream)
+            if statistics:
+                click.echo(table(reports), file=stream)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     if baseline and write_baseline:
         click.echo(f"{known_findings.write(Path(baseline), reports)} findings are in {baseline}", err=True)
     sys.exit(run.exit_code(reports, exit_zero=exit_zero or write_baseline))
