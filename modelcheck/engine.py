@@ -70,7 +70,8 @@ class Linter:
     def __init__(self, options: Options) -> None:
         """Raises UsageError for wrong options."""
         self._options, self._checks, self._given = options, options.checks(), options.given()
-        self._renderer = Renderer()
+        self._stack = ExitStack()
+        self._renderer = self._stack.enter_context(Renderer())
         if packs.uses(self._checks, "renderer", packs.load().facts):
             self._renderer.start()  # it imports jinja2 while this process reads the first tokenizer
 
@@ -80,7 +81,7 @@ class Linter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._renderer.close()
+        self._stack.close()
 
     def lint(self, target: str | os.PathLike[str]) -> TargetReport:
         """The report on one target, whatever is wrong with it or with us."""
