@@ -103,7 +103,8 @@ class Linter:
         self._options, self._checks = options, options.checks()
         options.given(base=Base())  # options that mean nothing end the run; a base that cannot be read, each target
         self._base: Base | None = None
-        self._renderer = Renderer()
+        self._stack = ExitStack()
+        self._renderer = self._stack.enter_context(Renderer())
         if packs.uses(self._checks, "renderer", packs.load().facts):
             self._renderer.start()  # it imports jinja2 while this process reads the first tokenizer
 
@@ -113,7 +114,7 @@ class Linter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._renderer.close()
+        self._stack.close()
 
     def lint(self, target: str | os.PathLike[str]) -> TargetReport:
         """The report on one target, whatever is wrong with it or with us."""
