@@ -154,8 +154,9 @@ def lint(
 
 
 @cli.command()
-@click.argument("folder")
+@click.argument("checkpoint", metavar="TARGET")
 @set_up_options
+@hub_options
 @run_options
 @click.option("--write", is_flag=True, help="Change the folder itself; `modelcheck undo` takes it back.")
 @click.option("--output", type=click.Path(), metavar="DIR", help="Write a mended copy there instead.")
@@ -167,19 +168,21 @@ def lint(
     "--split-fused", "options", flag_value="split-fused", multiple=True, help="Split fused projections, for LoRA."
 )
 def fix(
-    folder: str,
+    checkpoint: str,
     output: str | None,
     base: str | None,
     chat_template: str | None,
     lora: str | None,
     options: tuple[str, ...],
+    revision: str | None,
     *,
+    offline: bool,
     write: bool,
     unsafe: bool,
     exit_zero: bool,
     **said: Any,
 ) -> None:
-    """Show what can be mended in a checkpoint folder, as a diff; nothing is written without --write or --output.
+    """Show what can be mended in a checkpoint, as a diff; nothing is written without --write or --output.
 
     Exit code: 0 nothing to mend, or mended; 1 there is something to mend; 2 it cannot be read or written; 3 an error of
     ours.
@@ -192,9 +195,10 @@ def fix(
 
     if write and output:
         raise UsageError("--write changes the folder, --output writes a copy: name one of them")
-    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora)
+    hub = {"revision": revision, "offline": offline, "announced": True}
+    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora, **hub)
     with Renderer() as renderer:
-        proposal = fixing.propose(Path(folder), run, Allowed(unsafe, frozenset(options)), renderer)
+        proposal = fixing.propose(checkpoint, run, Allowed(unsafe, frozenset(options)), renderer)
         click.echo(diff.render(proposal))
         faults = proposal.faults
         if not faults and proposal.plan.changes and write:

@@ -49,7 +49,7 @@ def acts(place: Path) -> Iterator[str]:
     original = _contents(place)
     with Renderer() as renderer:
         yield f"$ modelcheck lint {place}\n\n{text.render(_linted(place))}"
-        proposal = propose(place, run, Allowed(unsafe=True, options=frozenset({"all-untrained"})), renderer)
+        proposal = propose(str(place), run, Allowed(unsafe=True, options=frozenset({"all-untrained"})), renderer)
         command = f"modelcheck fix {place} --unsafe --all-untrained"
         yield f"$ {command}\n\n{diff.render(proposal)}\n{diff.outcome(proposal, None, written=False)}\n"
         faults = [*proposal.faults, *(write(proposal, run, renderer) if not proposal.faults else ())]
