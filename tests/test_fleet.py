@@ -57,7 +57,9 @@ def test_a_target_that_kills_its_worker_is_reported_and_the_rest_goes_on() -> No
 
 def test_a_crash_in_us_on_one_target_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = checkpoints(tmp_path, 2)
-    monkeypatch.setattr("modelcheck.engine.opened", lambda target: 1 / 0 if target == first else LocalFolder(target))
+    monkeypatch.setattr(
+        "modelcheck.engine.open_source", lambda target, _: 1 / 0 if target == first else LocalFolder(target)
+    )
     crashed, healthy = lint_targets([first, second], Options())
     assert crashed.internal[0].startswith("internal error: ZeroDivisionError")
     assert (healthy.internal, healthy.error) == ([], None)
