@@ -11,6 +11,7 @@ from pathlib import Path
 
 import fleet
 import lint
+import mend
 import scan
 import start
 import templates
@@ -18,4 +19,4 @@ from measure import show
 
 if __name__ == "__main__":
     tokenizer = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    show(chain(start.rows(), lint.rows(tokenizer), scan.rows(), templates.rows(), fleet.rows()))
+    show(chain(start.rows(), lint.rows(tokenizer), scan.rows(), templates.rows(), mend.rows(), fleet.rows()))
