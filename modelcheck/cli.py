@@ -187,9 +187,9 @@ def fix(
     Exit code: 0 nothing to mend, or mended; 1 there is something to mend; 2 it cannot be read or written; 3 an error of
     ours.
     """
-    from modelcheck import fix as fixing
+    from modelcheck.mending import proposal as mending
+    from modelcheck.mending.plan import Allowed
     from modelcheck.output import diff
-    from modelcheck.plan import Allowed
     from modelcheck.render.renderer import Renderer
     from modelcheck.run import CLEAN, FOUND, INTERNAL, Run
 
@@ -198,13 +198,13 @@ def fix(
     hub = {"revision": revision, "offline": offline, "announced": True}
     run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora, **hub)
     with Renderer() as renderer:
-        proposal = fixing.propose(checkpoint, run, Allowed(unsafe, frozenset(options)), renderer)
+        proposal = mending.propose(checkpoint, run, Allowed(unsafe, frozenset(options)), renderer)
         click.echo(diff.render(proposal))
         faults = proposal.faults
         if not faults and proposal.plan.changes and write:
-            faults = fixing.write(proposal, run, renderer)
+            faults = mending.write(proposal, run, renderer)
         elif not faults and output:
-            faults = fixing.write_copy(proposal, Path(output), run, renderer)
+            faults = mending.write_copy(proposal, Path(output), run, renderer)
     for fault in faults:
         click.echo(f"modelcheck: {fault}: nothing was changed; please report it", err=True)
     done = not faults and (write or output)

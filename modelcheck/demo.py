@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 from modelcheck.engine import Options, lint_targets
 from modelcheck.errors import UsageError
 from modelcheck.finding import Severity
-from modelcheck.fix import propose, write
+from modelcheck.mending.plan import Allowed
+from modelcheck.mending.proposal import propose, write
 from modelcheck.output import diff, text
-from modelcheck.plan import Allowed
 from modelcheck.render.renderer import Renderer
 from modelcheck.report import TargetReport
 from modelcheck.run import Run

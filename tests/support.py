@@ -12,8 +12,8 @@ from typing import Any
 
 from modelcheck.engine import Options
 from modelcheck.finding import Finding, Severity
-from modelcheck.fix import Proposal, propose
-from modelcheck.plan import Allowed
+from modelcheck.mending.plan import Allowed
+from modelcheck.mending.proposal import Proposal, propose
 from modelcheck.render.renderer import Renderer
 from modelcheck.run import Run
 from modelcheck.sources.local import LocalFolder

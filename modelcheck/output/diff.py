@@ -15,7 +15,7 @@ from modelcheck.fact import Unavailable
 from modelcheck.facts.embeddings import FLOATS, Embeddings
 from modelcheck.facts.files import Files
 from modelcheck.finding import Severity
-from modelcheck.fix import Proposal
+from modelcheck.mending.proposal import Proposal
 from modelcheck.resolver import Resolver
 from modelcheck.transaction import needed_space
 

@@ -7,17 +7,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelcheck import ignores, packs, plan, transaction
-from modelcheck.compiled import Looked, changes, composed
+from modelcheck import ignores, packs, transaction
 from modelcheck.engine import lint_facts
 from modelcheck.errors import UsageError
 from modelcheck.finding import Severity
-from modelcheck.plan import Allowed, LeftOut, Plan
+from modelcheck.mending.compiled import Looked, changes, composed
+from modelcheck.mending.plan import Allowed, LeftOut, Plan, make
+from modelcheck.mending.seen_by_model import SeenByModel, seen_by_model
 from modelcheck.render.renderer import Renderer
 from modelcheck.report import TargetReport
 from modelcheck.resolver import Resolver
 from modelcheck.run import Run
-from modelcheck.seen_by_model import SeenByModel, seen_by_model
 from modelcheck.sources import Access, Source
 from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.opening import open_source
@@ -59,7 +59,7 @@ def propose(target: str, run: Run, allowed: Allowed, renderer: Renderer) -> Prop
     before = after = _linted(run, target, source, facts)
     whole, now = Plan(), facts
     for _ in range(PASSES):
-        made = plan.make(after.findings, packs.load().fixers, now, allowed)
+        made = make(after.findings, packs.load().fixers, now, allowed)
         whole.left_out = made.left_out
         whole.internal += made.internal
         if not made.fixes:
