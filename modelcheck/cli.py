@@ -26,7 +26,7 @@ def cli() -> None:
     """Find what will go wrong with a model before you spend GPU money on it."""
 
 
-def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what is checked. Each defaults to None: the settings file decides what was not said."""
     for option in reversed(
         [
@@ -42,12 +42,20 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="How much tensor data to read. Default: embeddings; of a hub id, the rows in use and a sample.",
             ),
             click.option("--pedantic/--no-pedantic", default=None, help="Show findings of low confidence too."),
-            click.option("--strict/--no-strict", default=None, help="Fail when a rule could not be checked."),
-            click.option(
-                "--fail-on", type=click.Choice(["error", "warning", "info"]), help="Exit 1 from this severity on."
-            ),
-            click.option("--exit-zero", is_flag=True, help="Exit 0 whatever is found."),
         ]
+    ):
+        command = option(command)
+    return command
+
+
+def verdict_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what makes a run fail."""
+    for option in (
+        click.option("--exit-zero", is_flag=True, help="Exit 0 whatever is found."),
+        click.option(
+            "--fail-on", type=click.Choice(["error", "warning", "info"]), help="Exit 1 from this severity on."
+        ),
+        click.option("--strict/--no-strict", default=None, help="Fail when a rule could not be checked."),
     ):
         command = option(command)
     return command
@@ -58,7 +66,7 @@ def set_up_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, kind, text in (
         ("--lora", "FILE", "An adapter_config.json that training is about to use on the model."),
         ("--chat-template", "FILE", "A chat template in the place of the target's own."),
-        ("--base", "DIR|ID", "The base model of a target that is an adapter."),
+        ("--base", "DIR|ID", "The base model of an adapter, or what a tuned model is compared with."),
     ):
         command = click.option(name, type=click.Path(), metavar=kind, help=text)(command)
     return command
@@ -95,7 +103,8 @@ def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--data", metavar="FILE|DIR", help="Training rows, or a folder with train.jsonl and eval.jsonl.")
 @hub_options
 @fleet_options
-@run_options
+@rule_options
+@verdict_options
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
 @click.option("--output-file", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report there.")
 @click.option("--statistics", is_flag=True, help="Show how often each rule fired instead of the findings.")
@@ -155,9 +164,6 @@ def lint(
 
 @cli.command()
 @click.argument("checkpoint", metavar="TARGET")
-@set_up_options
-@hub_options
-@run_options
 @click.option("--write", is_flag=True, help="Change the folder itself; `modelcheck undo` takes it back.")
 @click.option("--output", type=click.Path(), metavar="DIR", help="Write a mended copy there instead.")
 @click.option("--unsafe", is_flag=True, help="Also mend what changes prompts, weights or where generation stops.")
@@ -167,6 +173,9 @@ def lint(
 @click.option(
     "--split-fused", "options", flag_value="split-fused", multiple=True, help="Split fused projections, for LoRA."
 )
+@set_up_options
+@hub_options
+@rule_options
 def fix(
     checkpoint: str,
     output: str | None,
@@ -179,7 +188,6 @@ def fix(
     offline: bool,
     write: bool,
     unsafe: bool,
-    exit_zero: bool,
     **said: Any,
 ) -> None:
     """Show what can be mended in a checkpoint, as a diff; nothing is written without --write or --output.
@@ -209,7 +217,7 @@ def fix(
         click.echo(f"modelcheck: {fault}: nothing was changed; please report it", err=True)
     done = not faults and (write or output)
     click.echo(diff.outcome(proposal, output if done else None, written=bool(done)))
-    to_do = bool(proposal.plan.changes) and not done and not exit_zero
+    to_do = bool(proposal.plan.changes) and not done
     sys.exit(INTERNAL if faults else FOUND if to_do else CLEAN)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,16 @@ class Run:
 
     @classmethod
     def of(cls, folder: Path, said: dict[str, Any], **set_up: Any) -> Run:
-        """What the command line says over what the settings in force in the folder say. Raises UsageError.
+        """What the command line said over what the settings in force in the folder say. Raises UsageError.
 
         `set_up` is what the targets are checked together with (base, chat_template, lora) and how the hub is asked.
         """
         found = settings.find(folder)
-        value: dict[str, Any] = {n: getattr(found, n) if said[n] in (None, ()) else said[n] for n in said}
+        value = {f.name: getattr(found, f.name) for f in fields(found)}
+        value |= {name: word for name, word in said.items() if word not in (None, ())}
         fail_on, strict = Severity[value.pop("fail_on").upper()], value.pop("strict")
-        return cls(Options(**value, **set_up), fail_on, strict, found.per_model_ignore)
+        per_model_ignore = value.pop("per_model_ignore")
+        return cls(Options(**value, **set_up), fail_on, strict, per_model_ignore)
 
     def lint(
         self, targets: Sequence[str], known: Counter[str], jobs: int = 1, scheduler: str | None = None
