@@ -23,7 +23,7 @@ from modelcheck.report import Skipped, TargetReport
 from modelcheck.resolver import FactCrash, Resolver
 from modelcheck.selection import select
 from modelcheck.sources import Access, Converted, Remote, Source
-from modelcheck.sources.opening import is_hub_id, open_source
+from modelcheck.sources.opening import kind, open_source
 from modelcheck.sources.setup import Base, set_up, template_text
 from modelcheck.target import Targets
 
@@ -103,6 +103,8 @@ class Linter:
         self._options, self._checks = options, options.checks()
         options.given(base=Base())  # options that mean nothing end the run; a base that cannot be read, each target
         self._base: Base | None = None
+        # What was read of it for one target is not counted again for the next.
+        self._base_read = 0
         self._stack = ExitStack()
         self._renderer = self._stack.enter_context(Renderer())
         if packs.uses(self._checks, "renderer", packs.load().facts):
@@ -122,10 +124,10 @@ class Linter:
         try:
             report = self._lint(target)
         except UsageError as unreadable:
-            report = TargetReport(str(target), "hub" if is_hub_id(target) else "folder", error=str(unreadable))
+            report = TargetReport(str(target), kind(target), error=str(unreadable))
         except Exception as bug:
             text = f"internal error: {type(bug).__name__}: {bug}{raised_at(bug)}"
-            report = TargetReport(str(target), "folder", internal=[text])
+            report = TargetReport(str(target), kind(target), internal=[text])
         report.seconds = round(time.perf_counter() - started, 4)
         return report
 
@@ -136,7 +138,10 @@ class Linter:
         given = options.given(source, base) | {"renderer": self._renderer}
         report = lint_source(str(target), source, self._checks, given, options.pedantic)
         if base and isinstance(base.source, Remote):
-            report.hub += [one for one in base.source.pinned() if one not in report.hub]
+            whole = base.source.pinned()
+            own = [one for one in report.hub if one not in whole]
+            report.hub = own + [replace(one, read=one.read - self._base_read) for one in whole]
+            self._base_read = sum(one.read for one in whole)
         return report
 
 
@@ -184,7 +189,8 @@ def lint_facts(name: str, source: Source, checks: Iterable[Check], facts: Resolv
     report.hide_below(Confidence.LOW if pedantic else Confidence.MEDIUM)
     report.findings.sort(key=lambda f: (-f.severity, f.code, f.file or "", f.at or "", f.message))
     report.internal = list(dict.fromkeys(report.internal))
-    report.mended = mended(packs.load().fixers)
+    if source.kind != "gguf":  # which is mended where it came from
+        report.mended = mended(packs.load().fixers)
     return report
 
 

@@ -10,7 +10,7 @@ from .config import config, generation_config
 from .conversations import conversations, rendered
 from .dataset import data, dataset
 from .differences import differences
-from .embeddings import embeddings
+from .embeddings import embedding_tensor, embeddings
 from .emitted import emitted
 from .encoded_rows import encoded_rows, row_limit
 from .expected import architecture_table, expected_tensors
@@ -52,6 +52,7 @@ __all__ = [
     "data",
     "dataset",
     "differences",
+    "embedding_tensor",
     "embeddings",
     "emitted",
     "encoded_rows",
