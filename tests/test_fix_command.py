@@ -57,6 +57,19 @@ def test_write_mends_lint_is_silent_and_undo_takes_it_back(folder: Path) -> None
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == times
 
 
+def test_a_folder_may_be_reached_through_a_link(folder: Path, tmp_path: Path) -> None:
+    before, link = contents(folder), tmp_path / "link"
+    link.symlink_to(folder)
+    assert run("fix", str(link), "--write").code == 0
+    assert '"use_cache": true' in (folder / "config.json").read_text()
+    result = run("undo", str(link))
+    assert (result.code, f"{link}: as before the fix" in result.stdout) == (0, True)
+    assert contents(folder) == before
+    run("fix", str(link), "--write")
+    assert run("undo", str(link), "--forget").code == 0
+    assert not (folder / ".modelcheck").exists()
+
+
 def test_undo_twice_says_that_there_is_nothing(folder: Path) -> None:
     run("fix", str(folder), "--write")
     run("undo", str(folder))
