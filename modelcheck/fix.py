@@ -146,7 +146,9 @@ def _faults(before: TargetReport, made: Plan, after: TargetReport) -> list[str]:
         f"the fix of {slug} does not silence it" for slug in mended if has[slug] > max(0, had[slug] - mended[slug])
     ]
     errors = (Counter(f.slug for f in r.findings if f.severity is Severity.ERROR) for r in (before, after))
-    faults += [f"the fixes would bring an error of their own: {slug}" for slug in _new(*errors)]
+    # What could not be checked before may have been there all along; a fix has only brought it to light.
+    unknown = {skipped.slug for skipped in before.skipped}
+    faults += [f"the fixes would bring an error of their own: {s}" for s in _new(*errors) if s not in unknown]
     unchecked = (Counter(s.slug for s in r.skipped) for r in (before, after))
     faults += [f"after the fixes, {slug} could not be checked any more" for slug in _new(*unchecked)]
     return faults

@@ -218,3 +218,16 @@ def test_a_place_that_is_not_there_is_a_reason_not_a_crash(folder: Path, monkeyp
     proposal = proposed(folder)
     assert proposal.plan.changes == []
     assert "config.json: the place to be changed is not there" in proposal.plan.left_out[0].reason
+
+
+def test_an_error_that_could_not_be_seen_before_is_none_of_the_fixes(tmp_path: Path) -> None:
+    index = {"metadata": {}, "weight_map": {"lm_head.weight": "model-00001-of-00002.safetensors"}}
+    overlay = {
+        "config.json": '{"num_hidden_layers": 3}',
+        "renamed.json": '{"model.safetensors": "model-00001-of-00001.safetensors"}',
+        "model.safetensors.index.json": json.dumps(index),
+    }
+    proposal = proposed(write_overlay(tmp_path / "model", overlay))
+    assert {fix.finding.slug for fix in proposal.plan.fixes} == {"shard-missing"}
+    assert "missing-tensor" in {finding.slug for finding in proposal.after.findings}
+    assert proposal.faults == []
