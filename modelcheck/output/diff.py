@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +38,7 @@ def render(proposal: Proposal) -> str:
     lines += _fixes(proposal)
     for change in proposal.plan.changes:
         lines += _file(change, proposal.facts["files"])
-    lines += _tensors(proposal)
+    lines += map(printable, _together(_tensors(proposal)))
     lines += _model_sees(proposal)
     return "\n".join([*lines, *_summary(proposal)])
 
@@ -78,9 +80,9 @@ def _file(change: FileChange, files: Files) -> Iterator[str]:
     if any(isinstance(piece, Kept) for piece in change.pieces or ()):
         if change.patches is not None:
             written = sum(len(content) for _, content in change.patches)
-            yield f"\n{change.name}: {_bytes(written)} of {_bytes(change.size)} written in place"
+            yield f"\n{printable(change.name)}: {_bytes(written)} of {_bytes(change.size)} written in place"
         else:
-            yield f"\n{change.name}: written anew, {_bytes(change.size)}"
+            yield f"\n{printable(change.name)}: written anew, {_bytes(change.size)}"
         return
     old = files.read(change.name) if change.seen else b""
     new = b"".join(piece for piece in change.pieces or () if isinstance(piece, bytes))
@@ -127,6 +129,18 @@ def _tensors(proposal: Proposal) -> Iterator[str]:
 
     for name, rows_of_it in set_rows.items():
         yield from _rows(name, rows_of_it, proposal.facts)
+
+
+def _together(lines: Iterable[str]) -> Iterator[str]:
+    """Lines that differ in nothing but numbers between dots as one: layers, experts."""
+    alike = Counter(map(_pattern, lines_of := list(lines)))
+    first = {_pattern(line): line for line in reversed(lines_of)}
+    for pattern, number in alike.items():
+        yield f"{pattern} ({number} tensors)" if number > 1 else first[pattern]
+
+
+def _pattern(line: str) -> str:
+    return re.sub(r"(?<=\.)\d+(?=\.)", "*", line)
 
 
 def _rows(name: str, rows: Mapping[int, NDArray[np.float32]], facts: Resolver) -> Iterator[str]:
