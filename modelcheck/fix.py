@@ -90,9 +90,13 @@ def write(proposal: Proposal, run: Run, renderer: Renderer) -> list[str]:
     if not folder.is_dir():
         raise UsageError(f"{proposal.target}: is on the hub; --output DIR writes a mended copy")
     transaction.apply(folder, proposal.plan.changes)
-    faults = _written_faults(folder, proposal, run, renderer)
-    if faults:
-        transaction.undo(folder)
+    is_right = False
+    try:
+        faults = _written_faults(folder, proposal, run, renderer)
+        is_right = not faults
+    finally:  # whoever interrupts the second lint has not seen that it is right
+        if not is_right:
+            transaction.undo(folder)
     return faults
 
 
@@ -106,10 +110,22 @@ def write_copy(proposal: Proposal, output: Path, run: Run, renderer: Renderer) -
         transaction.write_copy(folder, output, proposal.plan.changes)
     else:
         transaction.write_copy_of(proposal.source, output, proposal.plan.changes)
-    faults = _written_faults(output, proposal, run, renderer)
-    if faults:
-        shutil.rmtree(output)
+    is_right = False
+    try:
+        faults = _written_faults(output, proposal, run, renderer)
+        is_right = not faults
+    finally:
+        if not is_right:
+            shutil.rmtree(output)
     return faults
+
+
+def after_interruption(target: str) -> str:
+    """What an interrupted run has left of a target, in words."""
+    folder = Path(target)
+    if folder.is_dir() and transaction.unfinished(folder):
+        return f"the fix is half done; run `modelcheck undo {target}`, which takes it back"
+    return f"{target} is as it was, and no copy was made"
 
 
 def _opened(target: str, run: Run) -> tuple[Source, Looked]:

@@ -26,6 +26,8 @@ def open_source(target: str | os.PathLike[str], access: Access) -> Source:
 
     A folder that holds nothing but one model's GGUFs is that model. Raises UsageError with what to do.
     """
+    if target == "":
+        raise UsageError("the target is empty (an unset variable?); name a folder, a GGUF file or a hub id")
     path = Path(target)
     if path.suffix == ".gguf" and not path.is_dir():
         if not path.exists():
