@@ -55,7 +55,9 @@ def outcome(proposal: Proposal, output: str | None, *, written: bool) -> str:
             return "  nothing was written; --output DIR fetches the model and writes a mended copy"
         space = _bytes(needed_space(Path(place), proposal.plan.changes))
         return f"  nothing was written; --write changes {place} (and needs {space} of disk), --output DIR writes a copy"
-    return "  nothing to mend"
+    if any(left.unsafe for left in proposal.plan.left_out):
+        return "  nothing to mend without --unsafe"
+    return "  nothing that can be mended" if proposal.plan.left_out else "  nothing to mend"
 
 
 def _fixes(proposal: Proposal) -> Iterator[str]:
@@ -201,7 +203,8 @@ def _summary(proposal: Proposal) -> Iterator[str]:
         text += f"; {unsafe} left out as unsafe (--unsafe mends them)"
     if others := len(proposal.plan.left_out) - unsafe:
         text += f"; {others} left out for the reasons above"
-    yield f"\n  {text}; {len(left)} error{'s' * (len(left) != 1)} or warnings stay"
+    stay = "1 error or warning stays" if len(left) == 1 else f"{len(left)} errors or warnings stay"
+    yield f"\n  {text}; {stay}"
 
 
 def _bytes(number: float) -> str:
