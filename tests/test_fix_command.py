@@ -213,7 +213,6 @@ def test_nothing_to_mend_is_exit_0(tmp_path: Path) -> None:
 def test_what_is_left_out_is_not_called_nothing(folder: Path) -> None:
     result = run("fix", str(folder), "--select", "CFG003")
     assert (result.code, "nothing to mend without --unsafe" in result.stdout) == (0, True)
-    assert "1 error or warning stays" in result.stdout
 
 
 def test_select_names_what_is_mended(folder: Path) -> None:
