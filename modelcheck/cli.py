@@ -199,20 +199,26 @@ def fix(
     from modelcheck.mending.plan import Allowed
     from modelcheck.output import diff
     from modelcheck.render.renderer import Renderer
-    from modelcheck.run import CLEAN, FOUND, INTERNAL, Run
+    from modelcheck.run import CLEAN, FOUND, INTERNAL, INTERRUPTED, Run
 
     if write and output:
         raise UsageError("--write changes the folder, --output writes a copy: name one of them")
+    if output == "":
+        raise UsageError("--output is empty; name the folder that the mended copy is to be in")
     hub = {"revision": revision, "offline": offline, "announced": True}
     run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora, **hub)
-    with Renderer() as renderer:
-        proposal = mending.propose(checkpoint, run, Allowed(unsafe, frozenset(options)), renderer)
-        click.echo(diff.render(proposal))
-        faults = proposal.faults
-        if not faults and proposal.plan.changes and write:
-            faults = mending.write(proposal, run, renderer)
-        elif not faults and output:
-            faults = mending.write_copy(proposal, Path(output), run, renderer)
+    try:
+        with Renderer() as renderer:
+            proposal = mending.propose(checkpoint, run, Allowed(unsafe, frozenset(options)), renderer)
+            click.echo(diff.render(proposal))
+            faults = proposal.faults
+            if not faults and proposal.plan.changes and write:
+                faults = mending.write(proposal, run, renderer)
+            elif not faults and output:
+                faults = mending.write_copy(proposal, Path(output), run, renderer)
+    except KeyboardInterrupt:
+        click.echo(f"modelcheck: interrupted: {mending.after_interruption(checkpoint)}", err=True)
+        sys.exit(INTERRUPTED)
     for fault in faults:
         click.echo(f"modelcheck: {fault}: nothing was changed; please report it", err=True)
     done = not faults and (write or output)
@@ -222,19 +228,19 @@ def fix(
 
 
 @cli.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder")
 @click.option("--forget", is_flag=True, help="Delete what could be taken back instead; the folder stays as it is.")
-def undo(folder: Path, *, forget: bool) -> None:
+def undo(folder: str, *, forget: bool) -> None:
     """Take back the last `modelcheck fix --write` of a folder, or what an interrupted one left."""
     from modelcheck import transaction
 
-    if not folder.is_dir():
+    if not folder or not Path(folder).is_dir():
         raise UsageError(f"{folder}: no such folder")
     if forget:
-        transaction.forget(folder)
+        transaction.forget(Path(folder))
         click.echo(f"{folder}: nothing can be taken back any more")
         return
-    restored = transaction.undo(folder)
+    restored = transaction.undo(Path(folder))
     click.echo(
         "\n".join([*restored, f"{folder}: as before the fix" if restored else f"{folder}: nothing to take back"])
     )

@@ -32,6 +32,8 @@ def open_source(target: str | os.PathLike[str], access: Access) -> Source:
 
     A folder that holds nothing but one model's GGUFs is that model. Raises UsageError with what to do.
     """
+    if target == "":
+        raise UsageError("the target is empty (an unset variable?); name a folder, a GGUF file or a hub id")
     path, means = Path(target), kind(target)
     if means == "hub":
         from modelcheck.sources.pinning import open_repository
