@@ -38,6 +38,7 @@ HOSTILE = {
     "generation_config.json": json.dumps({"eos_token_id": ATTACK}),
     "config.json": json.dumps({"vocab_size": ATTACK, "model_type": ATTACK, "architectures": [ATTACK]}),
 }
+UNSURE = {"model.safetensors": "null"}
 DEAD_ROWS = {"tensors.json": '{"model.embed_tokens.weight": {"2": "zeros", "4": "zeros", "300": "nan"}}'}
 
 
@@ -69,7 +70,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return made | {"named": write_overlay(place / "<b onclick=x>&amp;", HOSTILE), "nowhere": place / "nowhere"}
 
 
-UNSURE = {"model.safetensors": "null"}
 GROUPS = [
     ("planted",),
     ("healthy",),
