@@ -87,6 +87,7 @@ def _headline(targets: Sequence[TargetView]) -> str:
 def _target(report: TargetReport, catalogue: Catalogue, run: Run) -> TargetView:
     tally = Counter(f.severity for f in report.findings)
     counts = [(page.count(tally[s], str(s)).split()[1], tally[s]) for s in sorted(Severity, reverse=True)]
+    counts.append(("not checked", len(report.skipped)))
     unchecked: dict[str, list[str]] = {}
     for item in report.skipped:
         unchecked.setdefault(item.reason, []).append(f"{item.code} {item.slug}")
@@ -96,7 +97,8 @@ def _target(report: TargetReport, catalogue: Catalogue, run: Run) -> TargetView:
         state,
         standing,
         verdict,
-        [*counts, ("not checked", len(report.skipped))],
+        # Of a target that could not be read, four noughts would look like a clean one.
+        counts if any(n for _, n in counts) or not report.error else [],
         [(str(s), list(_rules(report, s, catalogue, run))) for s in sorted(tally, reverse=True)],
         unchecked,
         [(hub.id, hub.sha, f"{megabytes(hub.read)} of {megabytes(hub.total)}") for hub in report.hub],
@@ -111,7 +113,8 @@ def _verdict(report: TargetReport, tally: Counter[Severity]) -> tuple[str, str, 
     if report.internal:
         return "broken", "with an error of ours", f"internal error; {found or 'no findings'}{many}"
     if report.error:
-        return "broken", "not read in full", f"not read in full{found and f'; {found}'}{many}"
+        standing = "not read in full" if found or many else "could not be read"
+        return "broken", standing, f"{standing}{found and f'; {found}'}{many}"
     if found:
         return str(max(tally)), STANDINGS[max(tally)], f"{found}{many}"
     if report.skipped:

@@ -23,7 +23,7 @@ from modelcheck.testing import write_overlay
 pytestmark = pytest.mark.slow
 
 PHONE, DESK = 360, 1100
-LONG = "x" * 400
+LONG = "x" * 200
 HOSTILE = {
     "tokenizer_config.json": json.dumps({"pad_token": f"{LONG}<script>document.title = 'owned'</script>"}),
     "config.json": json.dumps({"model_type": LONG, "architectures": [f"<img src=http://example.org/{LONG}>"]}),
@@ -66,7 +66,7 @@ def browser() -> Iterator[Any]:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("report")
     planted = write_overlay(place / "planted", {name: json.dumps(patch) for name, patch in FAULTS.items()})
-    hostile = write_overlay(place / LONG[:200], HOSTILE)
+    hostile = write_overlay(place / LONG, HOSTILE)
     file = place / "report.html"
     run("lint", str(planted), str(hostile), str(place / "nowhere"), "--format", "html", "--output-file", str(file))
     return file
