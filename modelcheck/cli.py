@@ -16,8 +16,9 @@ from modelcheck.errors import PackError, UsageError
 
 if TYPE_CHECKING:
     from modelcheck.report import TargetReport
+    from modelcheck.run import Run
 
-FORMS = ("text", "json", "sarif", "github")
+FORMS = ("text", "json", "sarif", "github", "html")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -141,8 +142,10 @@ def lint(
     from modelcheck.output import statistics as table
     from modelcheck.run import INTERRUPTED, Run, targets_of
 
+    shown = None if statistics or write_baseline else form
     hub = {"revision": revision, "offline": offline, "announced": True}
-    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora, data=data, **hub)
+    set_up = {"base": base, "chat_template": chat_template, "lora": lora, "data": data}
+    run = Run.of(Path.cwd(), said, **set_up, **hub, figures=shown == "html")
     if write_baseline and not baseline:
         raise UsageError("--write-baseline needs --baseline FILE, the file to write")
     if (backend == "dask") != (scheduler is not None):
@@ -151,8 +154,7 @@ def lint(
     known = known_findings.read(Path(baseline)) if baseline and not write_baseline else Counter[str]()
     try:
         with click.open_file(output_file or "-", "w", encoding="utf-8") as stream:
-            shown = None if statistics or write_baseline else form
-            reports = _print(run.lint(named, known, jobs, scheduler), shown, stream)
+            reports = _print(run, run.lint(named, known, jobs, scheduler), shown, stream)
             if statistics:
                 click.echo(table(reports), file=stream)
     except KeyboardInterrupt:
@@ -349,7 +351,7 @@ def demo(folder: str | None) -> None:
     click.echo("Next: `modelcheck explain pad-is-eos`, or `modelcheck lint` on a checkpoint of your own.")
 
 
-def _print(reports: Iterable[TargetReport], form: str | None, stream: IO[str]) -> list[TargetReport]:
+def _print(run: Run, reports: Iterable[TargetReport], form: str | None, stream: IO[str]) -> list[TargetReport]:
     """Write each report as it is there (text), or all in one document; nothing where `form` is None."""
     from modelcheck import packs
     from modelcheck.output import document, text
@@ -361,7 +363,7 @@ def _print(reports: Iterable[TargetReport], form: str | None, stream: IO[str]) -
         if form == "text":
             click.echo(text.render(report, width), file=stream)
     if form not in ("text", None):
-        click.echo(document(form, gathered, packs.load().checks), file=stream)
+        click.echo(document(form, gathered, packs.load(), run), file=stream)
     return gathered
 
 

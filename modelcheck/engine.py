@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from modelcheck import packs
 from modelcheck.check import Check
 from modelcheck.errors import UsageError, raised_at
-from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed, Unfetched
+from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed, Unavailable, Unfetched
 from modelcheck.facts.chat_template import Template
 from modelcheck.finding import Confidence, Finding
 from modelcheck.fixer import mended
@@ -49,6 +49,7 @@ class Options:
     revision: str | None = None
     offline: bool = False
     announced: bool = False
+    figures: bool = False
 
     def checks(self) -> list[Check]:
         """The rules that run. A file too broken for one of them is always told, unless told not to."""
@@ -136,7 +137,7 @@ class Linter:
         base = self._base = self._base or options.open_base()
         source = options.open(target, base)
         given = options.given(source, base) | {"renderer": self._renderer}
-        report = lint_source(str(target), source, self._checks, given, options.pedantic)
+        report = lint_source(str(target), source, self._checks, given, options.pedantic, figures=options.figures)
         if base and isinstance(base.source, Remote):
             whole = base.source.pinned()
             own = [one for one in report.hub if one not in whole]
@@ -166,19 +167,30 @@ def lint_objects(objects: Mapping[str, object], options: Options) -> TargetRepor
 
 
 def lint_source(
-    name: str, source: Source, checks: Iterable[Check], given: Mapping[str, Any], pedantic: bool
+    name: str,
+    source: Source,
+    checks: Sequence[Check],
+    given: Mapping[str, Any],
+    pedantic: bool,
+    *,
+    figures: bool = False,
 ) -> TargetReport:
     """Run the checks on one source."""
-    return lint_facts(name, source, checks, Resolver(packs.load().facts, {**given, "source": source}), pedantic)
+    facts = Resolver(packs.load().facts, {**given, "source": source})
+    return lint_facts(name, source, checks, facts, pedantic, figures=figures)
 
 
-def lint_facts(name: str, source: Source, checks: Iterable[Check], facts: Resolver, pedantic: bool) -> TargetReport:
-    """Run the checks on the facts of one source."""
+def lint_facts(
+    name: str, source: Source, checks: Sequence[Check], facts: Resolver, pedantic: bool, *, figures: bool = False
+) -> TargetReport:
+    """Run the checks on the facts of one source; with `figures`, keep what a report may draw of these facts."""
     report = TargetReport(name, source.kind)
     broken: dict[str, Malformed] = {}
     try:
         for check in checks:
             _run(check, facts, report, broken)
+        if figures and packs.uses(checks, "untrained", packs.load().facts):
+            _draw(facts, report)
     finally:
         if isinstance(source, Remote):
             source.close()
@@ -212,6 +224,15 @@ def _run(check: Check, facts: Resolver, report: TargetReport, broken: dict[str, 
         report.internal.append(
             f"internal error in {check.code} {check.slug}: {type(bug).__name__}: {bug}{raised_at(bug)}"
         )
+
+
+def _draw(facts: Resolver, report: TargetReport) -> None:
+    try:
+        report.norms = facts["norm_histogram"]
+    except Unavailable:
+        pass  # the rules that need the rows have said why there are none
+    except FactCrash as crash:
+        report.internal.append(f"internal error in {crash}")
 
 
 def _as_shown(finding: Finding, source: Source) -> Finding:

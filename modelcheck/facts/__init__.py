@@ -20,6 +20,7 @@ from .gaps import tensor_gaps
 from .heads import tie
 from .leaks import leaks
 from .lora_targets import lora_targets
+from .norm_histogram import norm_histogram
 from .padding import idle_tokens, new_pad, reserved_pads
 from .rebuilt import rebuilt_tokenizer
 from .rope import ropes
@@ -68,6 +69,7 @@ __all__ = [
     "new_pad",
     "new_rows",
     "non_finite",
+    "norm_histogram",
     "quantization",
     "rebuilt_tokenizer",
     "rendered",
