@@ -1,0 +1,79 @@
+"""A result in words: what was seen, with its interval, what was asked, how many items would decide, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modelcheck.finetune.verdict import Pairs, Result, Verdict
+
+SHOWN = "the worst items show what it answers now"
+NEXT = {
+    "guard": f"mix rows of the old skill into the training data, or train with a lower rate or fewer steps; {SHOWN}",
+    "target": f"see that the weights changed and that the answers carry the loss, then train on more rows; {SHOWN}",
+    "floor": f"read what is wrong: {SHOWN}",
+    "stop": "see that the labels hold the end-of-turn token and that the engine stops at it",
+    "truncation": "read the longest answers: where they are right raise max_tokens, else the model does not stop",
+    "length": "read the longest and the shortest answers beside those of the base",
+    "overfit": "train fewer epochs, or on more rows",
+}
+RATES = {"stop": "answers that stop by themselves", "truncation": "answers cut by the limit", "length": "length ratio"}
+
+
+def message(result: Result) -> str:
+    """The result in one paragraph, without a full stop at its end."""
+    return "; ".join([f"{result.suite} {result.metric}: {_seen(result)}", asked(result), *_details(result)])
+
+
+def asked(result: Result) -> str:
+    """What is asked of a result."""
+    if result.role == "guard":
+        return f"a fall of {-(result.at_least or 0.0):g} is allowed"
+    if result.role == "target":
+        return f"a gain of {result.at_least or 0.0:g} is asked"
+    limits = (("at least", result.at_least), ("at most", result.at_most))
+    return " and ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None) + " is asked"
+
+
+def _seen(result: Result) -> str:
+    size = f"{result.items} items" + f" x {result.repeats}" * (result.repeats > 1)
+    interval = f"{100 - 200 * result.alpha:g} % interval"
+    signed = f"{result.value:+.3f}, {interval} {result.lower:+.3f} to {result.upper:+.3f}"
+    if result.role in ("guard", "target"):
+        verb = "fell" if result.value < 0 else "rose" if result.value > 0 else "stayed"
+        return f"{verb} from {result.base:.3f} to {result.tuned:.3f} on {size}, {signed}"
+    if result.role == "overfit":
+        return f"{result.tuned:.3f} on trained rows, {result.base:.3f} on new ones, a gap of {signed}"
+    what = RATES.get(result.metric, "mean")
+    return f"{what} {result.value:.3f} on {size}, {interval} {result.lower:.3f} to {result.upper:.3f}"
+
+
+def _details(result: Result) -> Iterator[str]:
+    pairs = result.pairs
+    if pairs is not None and (result.verdict is not Verdict.PASS or pairs.losses):
+        yield _pairs(pairs)
+    if pairs is not None and result.verdict is Verdict.FAIL and pairs.starts_right:
+        yield f"{pairs.starts_right} of the lost answers begin with the reference and go on"
+    if pairs is not None and pairs.lost_critical:
+        yield "lost critical items: " + ", ".join(item.first.item[:12] for item in pairs.lost_critical[:5])
+    yield from result.notes
+    if result.verdict is Verdict.INCONCLUSIVE:
+        yield from _undecided(result)
+    elif result.verdict is Verdict.FAIL:
+        yield f"next: {NEXT[result.metric if result.role == 'behaviour' else result.role]}"
+
+
+def _pairs(pairs: Pairs) -> str:
+    text = f"{pairs.losses} items lost, {pairs.wins} won"
+    return text if pairs.mcnemar is None else f"{text} (McNemar p {pairs.mcnemar:.2g})"
+
+
+def _undecided(result: Result) -> Iterator[str]:
+    yield "these items cannot tell"
+    spread = 0.0 if result.pairs is None else result.pairs.within + result.pairs.between
+    if result.pairs is not None and spread and result.repeats > 1:
+        share = result.pairs.within / spread
+        yield f"{share:.0%} of the variance comes of sampling, which more repeats would shrink, the rest of the items"
+    if result.needed is not None:
+        yield f"next: add items, about {result.needed.items} would decide {result.needed.assumption}"
+    else:
+        yield "next: the truth seems to lie on the limit, where no number of items decides: move the limit"

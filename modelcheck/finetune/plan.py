@@ -1,0 +1,78 @@
+"""Before a GPU second is spent: can this suite show what it is asked to show? From the base's samples alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from modelcheck.finetune.distributions import z
+from modelcheck.finetune.pairing import by_item, mean, unit
+from modelcheck.finetune.samples import Sample
+from modelcheck.finetune.stats import Estimate, detectable, estimate, items_needed
+from modelcheck.finetune.verdict import Floor, Guard, Policy, Role, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a suite will be able to see: `mde` is the minimum detectable effect, `needed` the items it would take."""
+
+    items: int
+    base: float
+    mde: float
+    needed: int | None
+    reachable: bool
+    message: str
+
+
+def plan(base: Iterable[Sample], role: Role, suite: str = "suite", policy: Policy | None = None) -> Plan:
+    """Say whether the suite is large enough for its margin, gain or minimum.
+
+    The differences are not there yet. They are guessed to spread as the base's own item means do, which is so where
+    the scores before and after correlate by a half; with no correlation they spread 1.4 times as much.
+    """
+    policy = policy or Policy()
+    found = by_item(base, f"{suite}: base").values()
+    scores = [mean(s.score for s in samples) for samples in found]
+    centre = mean(scores)
+    guess = estimate([score - centre for score in scores], [unit(samples[0]) for samples in found])
+    if isinstance(role, Floor):
+        return _floor(guess, centre, role, suite, policy)
+    mde = detectable(guess, policy.alpha, policy.power) if math.isfinite(guess.se) else 1.0
+    distance = role.margin if isinstance(role, Guard) else 1 - centre - role.min_gain
+    needed = items_needed(guess, distance, policy.alpha, policy.power)
+    if mde <= distance:
+        message = f"{suite}: {guess.items} items can show a difference of {mde:.3f}"
+    elif isinstance(role, Guard):
+        message = (
+            f"{suite}: {guess.items} items can show a drop of {mde:.3f} at best, margin is {role.margin:g}: a model "
+            f"that did not change is likely to end INCONCLUSIVE; {_remedy(needed, 'widen the margin')}"
+        )
+    else:
+        message = _no_room(suite, role, centre, mde, needed)
+    return Plan(guess.items, centre, mde, needed, mde <= distance, message)
+
+
+def _no_room(suite: str, role: Target, base: float, mde: float, needed: int | None) -> str:
+    room, asked = 1 - base, f"min_gain is {role.min_gain:g}"
+    if room <= role.min_gain:
+        remedy = "lower min_gain, or take items that the base does not know"
+        return f"{suite}: the base scores {base:.3f} already, {asked}: no model can pass; {remedy}"
+    return (
+        f"{suite}: the base scores {base:.3f}, so even a perfect model gains {room:.3f}; {asked} and differences under "
+        f"{mde:.3f} do not show; {_remedy(needed, 'lower min_gain')}"
+    )
+
+
+def _floor(guess: Estimate, base: float, role: Floor, suite: str, policy: Policy) -> Plan:
+    """A floor needs so many items that not one failure among them proves it (Wilson)."""
+    least = z(1 - policy.alpha) ** 2 * role.minimum / (1 - role.minimum)
+    needed = math.ceil(least * guess.items / guess.effective)
+    reachable = guess.effective >= least
+    count = f"{suite}: {guess.items} items, min is {role.minimum:g}"
+    message = f"{count}: even without one failure that takes {needed} items; add items or lower min"
+    return Plan(guess.items, base, 1 - role.minimum, needed, reachable, count if reachable else message)
+
+
+def _remedy(needed: int | None, otherwise: str) -> str:
+    return f"it takes about {needed} items, or {otherwise}" if needed else f"{otherwise}: no number of items would do"
