@@ -1,12 +1,12 @@
-"""The pytest plugin: `--finetune-eval` runs jobs, `--modelcheck` lints checkpoint folders, one item for each step or rule.
+"""The pytest plugin: `--finetune-eval` runs jobs, `--modelcheck` lints folders, an item for each step or rule.
 
 It is imported in every pytest run of its users: nothing of modelcheck is, before one of the flags is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -56,14 +56,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def modelcheck_job(request: pytest.FixtureRequest) -> Iterator[Any]:
+def modelcheck_job(request: pytest.FixtureRequest) -> Callable[[str], JobResult]:
     """`modelcheck_job("rugby")`: the results of a job, for assertions of one's own."""
     from modelcheck.plugins.jobs import runs
 
     def result(name: str) -> JobResult:
         return runs(request.config).result(name, request.config.rootpath)
 
-    yield result
+    return result
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

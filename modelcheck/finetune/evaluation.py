@@ -146,7 +146,7 @@ def _tools(item: Example) -> dict[str, Any]:
 
 
 def base_folder(job: Job) -> Path:
-    """The base model's folder; a hub id is fetched whole, as training needs it. Raises UsageError where there is none."""
+    """The base model's folder; a hub id is fetched whole. Raises UsageError where there is none."""
     place = Path(job.base)
     if place.is_dir():
         return place

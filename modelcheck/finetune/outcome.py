@@ -36,10 +36,8 @@ class Outcome:
 def judged(item: str, findings: list[Finding], problems: list[str], details: str = "") -> Outcome:
     """The outcome of findings and of problems that are no rule's: an error or a problem fails, a warning warns."""
     lines = [*problems, *(_line(f) for f in findings if f.severity >= Severity.WARNING)]
-    if problems or any(f.severity is Severity.ERROR for f in findings):
-        verdict = FAILED
-    else:
-        verdict = WARNED if lines else PASSED
+    failed = problems or any(f.severity is Severity.ERROR for f in findings)
+    verdict = FAILED if failed else WARNED if lines else PASSED
     return Outcome(item, verdict, "\n".join(lines), details, tuple(findings))
 
 

@@ -45,7 +45,7 @@ def _base_and_disk(job: Job, root: Path) -> Iterator[str]:
         yield str(reason)
     free = shutil.disk_usage(_existing(root)).free
     if free < size:
-        yield f"{root}: {free / 1e9:.1f} GB are free, about {size / 1e9:.1f} GB are needed: free some or move the job file"
+        yield f"{root}: {free / 1e9:.1f} GB free, about {size / 1e9:.1f} GB needed: free some, or move the job file"
     if not os.access(_existing(root), os.W_OK):
         yield f"{root}: cannot be written: results are kept beside the job file"
 

@@ -113,10 +113,8 @@ class JobRun:
         def step() -> Outcome:
             able = plan(self.base_run(suite).samples(), verdicts.role(suite), suite.name, self._policy)
             figures = {"base": able.base, "mde": able.mde, "items": able.items}
-            if able.reachable:
-                verdict = PASSED
-            else:
-                verdict = FAILED if self.job.gate.require_mde_below_margin else WARNED
+            too_small = FAILED if self.job.gate.require_mde_below_margin else WARNED
+            verdict = PASSED if able.reachable else too_small
             message = "" if able.reachable else able.message
             return Outcome(f"base-{suite.name}", verdict, message, able.message, figures=figures)
 
