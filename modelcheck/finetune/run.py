@@ -100,13 +100,13 @@ class JobRun:
 
     def _preflight(self) -> Outcome:
         problems = preflight.problems(self.job, self.root, self._worker(self.job.train), self._worker(self.job.eval))
-        return judged("preflight", [], [*problems, *self.job.warnings][: len(problems)], "\n".join(self.job.warnings))
+        return judged("preflight", [], problems, "\n".join(self.job.warnings))
 
     def _data(self) -> Outcome:
         found = self._audit()
         label_page = self.state.folder / "label_preview.html"
         label_page.write_text(page(found["preview"]["rows"], found["labels"]["end_ids"]), encoding="utf-8")
-        findings = training_rules.of_data(self.job, self.base, self._rows("train"), self._rows("eval"), found)
+        findings = training_rules.of_data(self.job, self.base, self._rows("train").parent, found)
         return judged("data", findings, [], f"what carries loss: {label_page}")
 
     def _base_step(self, suite: Suite) -> Callable[[], Outcome]:
@@ -243,14 +243,15 @@ class JobRun:
         return self._base_prompts.ids([row.prompt for row in self.data.train[:COMPARED]])
 
     def _rows(self, name: str) -> Path:
-        """A file of rows for the workers."""
-        rows = self.data.train if name == "train" else self.data.eval
-        path = self.state.folder / f"{name}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = "".join(rows_of(rows))
-        if not path.exists() or path.read_text(encoding="utf-8") != content:
-            path.write_text(content, encoding="utf-8")
-        return path
+        """The rows `train`, `eval` (all that training must not have seen) or `trainer_eval` as a file, for others."""
+        rows = {"train": self.data.train, "eval": self.data.held_out, "trainer_eval": self.data.eval}
+        folder = self.state.folder / "rows"
+        folder.mkdir(exist_ok=True)
+        for known, items in rows.items():
+            path, content = folder / f"{known}.jsonl", "".join(rows_of(items))
+            if not path.exists() or path.read_text(encoding="utf-8") != content:
+                path.write_text(content, encoding="utf-8")
+        return folder / f"{name}.jsonl"
 
     def _recipe(self, seed: int) -> Recipe:
         untrained = self._trainable_ids()
@@ -258,7 +259,7 @@ class JobRun:
         return dataclasses.replace(
             Recipe.of(self.job, self._rows("train"), self.state.folder / f"run-{key}-seed{seed}", seed=seed),
             base=str(self.base),
-            eval_rows=self._rows("eval") if self.data.eval else None,
+            eval_rows=self._rows("trainer_eval") if self.data.eval else None,
             untrained=untrained,
         )
 
