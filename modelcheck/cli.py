@@ -170,12 +170,16 @@ def undo(folder: Path, *, forget: bool) -> None:
     """Take back the last `modelcheck fix --write` of a folder, or what an interrupted one left."""
     from modelcheck import transaction
 
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
     if forget:
         transaction.forget(folder)
         click.echo(f"{folder}: nothing can be taken back any more")
         return
     restored = transaction.undo(folder)
-    click.echo("\n".join([*restored, f"{folder}: {len(restored)} file{'s' * (len(restored) != 1)} as before the fix"]))
+    click.echo(
+        "\n".join([*restored, f"{folder}: as before the fix" if restored else f"{folder}: nothing to take back"])
+    )
 
 
 @cli.command()
@@ -232,15 +236,14 @@ def rules() -> None:
 @cli.command()
 @click.argument("folder", required=False, type=click.Path(file_okay=False))
 def demo(folder: str | None) -> None:
-    """Write a small checkpoint with classic faults planted and lint it (in FOLDER, which is kept, if one is named)."""
-    from modelcheck.demo import planted
+    """Plant classic faults in a small checkpoint, find and mend them, take it back (in FOLDER, which is then kept)."""
+    from modelcheck.demo import acts, planted
 
     with planted(Path(folder) if folder else None) as place:
-        click.echo(f"A small but complete checkpoint with classic faults is in {place}\n$ modelcheck lint {place}\n")
-        from modelcheck.engine import Options, lint_folders
-
-        _print(lint_folders([place], Options()), "text", sys.stdout)
-        click.echo("Next: `modelcheck explain double-bos`, or `modelcheck lint` on a checkpoint of your own.")
+        click.echo(f"A small but complete checkpoint with classic faults is in {place}\n")
+        for act in acts(place):
+            click.echo(act)
+    click.echo("Next: `modelcheck explain double-bos`, or `modelcheck lint` on a checkpoint of your own.")
 
 
 def _print(reports: Iterable[TargetReport], form: str | None, stream: IO[str]) -> list[TargetReport]:

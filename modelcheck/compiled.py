@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from modelcheck import json_text
-from modelcheck.change import FileChange, Piece, Seen, digest
+from modelcheck.change import FileChange, Kept, Piece, Seen, digest
 from modelcheck.edit import (
     AddToList,
     AppendRows,
@@ -34,12 +34,14 @@ from modelcheck.resolver import Resolver
 from modelcheck.sources.local import Status
 from modelcheck.tensor_edit import rewritten
 
+# {file: its pieces}, None for a file that goes.
+Contents = dict[str, tuple[Piece, ...] | None]
 # {file: how it was when it was listed}.
 Looked = Callable[[str], Status]
 
 
-def contents(edits: Iterable[Edit], facts: Resolver) -> dict[str, tuple[Piece, ...] | None]:
-    """{file: what it becomes}, None for a file that goes. Raises CannotFix where an edit does not fit what is there."""
+def contents(edits: Iterable[Edit], facts: Resolver) -> Contents:
+    """What the files become. Raises CannotFix where an edit does not fit what is there."""
     files: Files = facts["files"]
     of_text: dict[str, list[JsonEdit | WriteFile | DropFile]] = defaultdict(list)
     of_tensors: dict[str, TensorEdit] = {}
@@ -48,7 +50,7 @@ def contents(edits: Iterable[Edit], facts: Resolver) -> dict[str, tuple[Piece, .
             of_text[edit.file].append(edit)
         elif isinstance(edit, TensorEdit):
             of_tensors[edit.tensor] = _merged(of_tensors.get(edit.tensor), edit)
-    found: dict[str, tuple[Piece, ...] | None] = {}
+    found: Contents = {}
     if of_tensors:
         found |= _shards(files, facts["shards"], of_tensors)
         with suppress(NotApplicable):
@@ -59,7 +61,30 @@ def contents(edits: Iterable[Edit], facts: Resolver) -> dict[str, tuple[Piece, .
     return found
 
 
-def changes(becoming: Mapping[str, tuple[Piece, ...] | None], files: Files, status: Looked) -> list[FileChange]:
+def composed(first: Contents, second: Contents) -> Contents:
+    """What files become by the second where it was made for what they are after the first."""
+    found = dict(first)
+    for name, pieces in second.items():
+        old = first.get(name)
+        if pieces is None or old is None:
+            found[name] = pieces
+            continue
+        cut = ((p,) if isinstance(p, bytes) else _slice(old, p.start, p.stop) for p in pieces)
+        found[name] = tuple(piece for stretch in cut for piece in stretch)
+    return found
+
+
+def _slice(pieces: Iterable[Piece], start: int, stop: int) -> Iterator[Piece]:
+    """Bytes [start, stop) of a content that is made of pieces."""
+    offset = 0
+    for piece in pieces:
+        low, high = max(start - offset, 0), min(stop - offset, len(piece))
+        if low < high:
+            yield piece[low:high] if isinstance(piece, bytes) else Kept(piece.start + low, piece.start + high)
+        offset += len(piece)
+
+
+def changes(becoming: Contents, files: Files, status: Looked) -> list[FileChange]:
     """The changes of those files that do not stay as they are."""
     found = [_change(files, name, pieces, status) for name, pieces in sorted(becoming.items())]
     return [change for change in found if not _is_same(files, change)]

@@ -13,3 +13,5 @@ TRAINING_TEXTS = "train_dataset.text.json"
 TEXT_LIMIT = 16 << 20
 # What `--weights` may say: headers only, what rules usually want, every tensor to its end.
 WEIGHTS = ("none", "embeddings", "full")
+# Where `modelcheck fix` keeps what `modelcheck undo` takes back.
+JOURNALS = ".modelcheck"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from modelcheck.change import FileChange
-from modelcheck.compiled import Looked, changes, contents
+from modelcheck.compiled import Contents, contents
 from modelcheck.conflicts import first_conflict, same
 from modelcheck.edit import Edit, Note
 from modelcheck.errors import raised_at
@@ -41,12 +41,13 @@ class LeftOut:
 
 @dataclass(slots=True)
 class Plan:
-    """What `modelcheck fix` would do."""
+    """What `modelcheck fix` would do. `contents` are relative to the files it was made for, `changes` to the folder."""
 
     fixes: list[Fix] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     changes: list[FileChange] = field(default_factory=list)
     internal: list[str] = field(default_factory=list)
+    contents: Contents = field(default_factory=dict)
 
     @property
     def edits(self) -> list[Edit]:
@@ -66,9 +67,7 @@ class Allowed:
     options: frozenset[str] = frozenset()
 
 
-def make(
-    findings: Iterable[Finding], fixers: Sequence[Fixer], facts: Resolver, status: Looked, allowed: Allowed
-) -> Plan:
+def make(findings: Iterable[Finding], fixers: Sequence[Fixer], facts: Resolver, allowed: Allowed) -> Plan:
     """The plan for these findings, in their order. A fix that conflicts with an earlier one is left out."""
     plan = Plan()
     for finding in findings:
@@ -83,7 +82,7 @@ def make(
             )
         else:
             plan.left_out += [answer] if answer else []
-    plan.changes = changes(contents(plan.edits, facts), facts["files"], status)
+    plan.contents = contents(plan.edits, facts)
     return plan
 
 

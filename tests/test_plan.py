@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,13 @@ from support import proposed
 from modelcheck import packs
 from modelcheck.edit import AddToList, DropFile, DropJson, Edit, Note, SetJson, WriteFile
 from modelcheck.errors import PackError
+from modelcheck.facts.files import Files
 from modelcheck.finding import Finding, Severity
 from modelcheck.fixer import CannotFix, Fixer, fixer
 from modelcheck.packs import Catalogue
+from modelcheck.plan import Allowed, make
+from modelcheck.resolver import Resolver
+from modelcheck.sources.local import LocalFolder
 from modelcheck.testing import write_overlay
 
 BAD = {"config.json": '{"use_cache": false, "vocab_size": 999}', "generation_config.json": "null"}
@@ -86,18 +91,47 @@ def test_a_fixer_with_an_option_waits_for_it(folder: Path, monkeypatch: pytest.M
     assert len(proposed(folder, options=["cache-too"]).plan.fixes) == 1
 
 
-def test_of_two_that_conflict_the_second_is_left_out_visibly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_that_conflict_the_second_is_left_out_visibly(folder: Path) -> None:
     @fixer("use-cache-false", safe=True)
     def whole_file() -> Iterator[Edit]:
         """Write the file anew."""
         yield WriteFile("config.json", b"{}")
 
-    use(monkeypatch, rows_as_stored, whole_file)
-    plan = proposed(folder, unsafe=True).plan
+    facts = Resolver(packs.load().facts, {"source": LocalFolder(folder), "target": (), "weights": "none"})
+    findings = [Finding("rows", slug="vocab-size-rows"), Finding("cache", slug="use-cache-false")]
+    plan = make(findings, [rows_as_stored, whole_file], facts, Allowed(unsafe=True))
     assert [fix.finding.slug for fix in plan.fixes] == ["vocab-size-rows"]
     [left] = plan.left_out
     assert "both change config.json" in left.reason
     assert "run `modelcheck fix` again" in left.reason
+
+
+def test_what_conflicts_is_made_in_a_second_pass_on_the_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @fixer("use-cache-false", safe=True)
+    def on_the_text(files: Files) -> Iterator[Edit]:
+        """Replace it in the text."""
+        yield WriteFile("config.json", files.read("config.json").replace(b'"use_cache": false', b'"use_cache": true'))
+
+    use(monkeypatch, rows_as_stored, on_the_text)
+    proposal = proposed(folder, unsafe=True)
+    assert [fix.finding.slug for fix in proposal.plan.fixes] == ["vocab-size-rows", "use-cache-false"]
+    assert (proposal.after.findings, proposal.plan.left_out, proposal.faults) == ([], [], [])
+    [change] = proposal.plan.changes
+    assert change.pieces is not None
+    assert json.loads(b"".join(p for p in change.pieces if isinstance(p, bytes)))["vocab_size"] == 320
+
+
+def test_a_fix_that_would_undo_another_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @fixer("use-cache-false", safe=True)
+    def from_before() -> Iterator[Edit]:
+        """Write the file as it was, but for the cache."""
+        yield WriteFile("config.json", (folder / "config.json").read_bytes().replace(b": false", b": true"))
+
+    use(monkeypatch, rows_as_stored, from_before)
+    proposal = proposed(folder, unsafe=True)
+    assert [fix.finding.slug for fix in proposal.plan.fixes] == ["vocab-size-rows"]
+    assert "it would undo the fix of vocab-size-rows" in proposal.plan.left_out[0].reason
+    assert proposal.faults == []
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from modelcheck.facts.files import Files
 from modelcheck.finding import Severity
 from modelcheck.fix import Proposal
 from modelcheck.resolver import Resolver
+from modelcheck.transaction import needed_space
 
 from .text import printable
 
@@ -42,7 +43,8 @@ def outcome(proposal: Proposal, output: str | None, *, written: bool) -> str:
     if written:
         return f"  written; `modelcheck undo {place}` takes it back" if proposal.plan.changes else "  nothing to write"
     if proposal.plan.changes:
-        return f"  nothing was written; --write changes {place}, --output DIR writes a mended copy"
+        space = _bytes(needed_space(place, proposal.plan.changes))
+        return f"  nothing was written; --write changes {place} (and needs {space} of disk), --output DIR writes a copy"
     return "  nothing to mend"
 
 
@@ -168,9 +170,9 @@ def _summary(proposal: Proposal) -> Iterator[str]:
     yield f"\n  {text}; {len(left)} error{'s' * (len(left) != 1)} or warnings stay"
 
 
-def _bytes(number: int) -> str:
+def _bytes(number: float) -> str:
     for unit in ("bytes", "kB", "MB"):
         if number < 1000:
-            return f"{number:.3g} {unit}" if unit != "bytes" else f"{number} bytes"
-        number /= 1000  # type: ignore[assignment]
+            return f"{number:.3g} {unit}"
+        number /= 1000
     return f"{number:.3g} GB"

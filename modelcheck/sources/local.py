@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from modelcheck.errors import UsageError
-from modelcheck.names import TEMPLATE_FOLDER
+from modelcheck.names import JOURNALS, TEMPLATE_FOLDER
 
 # Two steps of 32 MB keep a disk of a gigabyte a second busy while one of them is looked at; of 8 MB it waited.
 AHEAD = 32 << 20
@@ -38,6 +38,7 @@ class LocalFolder:
             raise UsageError(f"{self.path}: {error.strerror or error}") from None
         if not self._listed:
             raise UsageError(f"{self.path}: the folder is empty, there is nothing to lint")
+        _refuse_unfinished(self.path)
 
     def sizes(self) -> Mapping[str, int]:
         return {name: status[1] for name, status in self._listed.items()}
@@ -91,6 +92,17 @@ def _listing(folder: Path) -> dict[str, Status]:
                 if not stat.S_ISDIR(status.st_mode):
                     listed[prefix + entry.name] = (status.st_ino, status.st_size, status.st_mtime_ns)
     return listed
+
+
+def _refuse_unfinished(folder: Path) -> None:
+    if os.path.lexists(folder / JOURNALS):
+        from modelcheck.transaction import unfinished
+
+        if unfinished(folder):
+            raise UsageError(
+                f"{folder}: a `modelcheck fix` was interrupted here and its files may be half written: run "
+                f"`modelcheck undo {folder}`, which takes it back"
+            )
 
 
 def _ask_ahead(descriptor: int, start: int) -> int:
