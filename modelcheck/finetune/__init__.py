@@ -1,0 +1,1 @@
+"""One fine-tune between two evaluations, described by a job. The engine never imports this package."""

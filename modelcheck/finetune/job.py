@@ -1,0 +1,271 @@
+"""A job: one base model, its data, a training run, suites that judge it, and the gate. What a job file says, as data.
+
+Defaults are those of the file's schema. Paths are absolute; times are in seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Where rows come from: a file or folder (`path`), or a data set of the hub (`hf` with `split` and `revision`).
+
+    `id`, `cluster`, `slice` and `critical` name columns; `columns` maps the parts of an example to column names or to
+    templates such as `{title}: {question}`, and `form` names the form of the rows where it shall not be recognised.
+    """
+
+    path: Path | None = None
+    hf: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    form: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    id: str | None = None
+    cluster: str | None = None
+    slice: str | None = None
+    critical: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.path) if self.path else f"{self.hf} ({self.split})"
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A verbatim part of the training rows that is evaluated too: `sample` rows, drawn by `seed`."""
+
+    sample: int = 100
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Rows against forgetting, mixed into training: `ratio` of them for each training row, drawn by `seed`."""
+
+    rows: Rows
+    ratio: float = 0.3
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Leakage:
+    """What evaluation rows that are in training do, each `error`, `warn` or `off`; `ngram` is a length in words."""
+
+    exact: str = "error"
+    ngram: int = 13
+    ngram_action: str = "warn"
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The rows of a job. `template` is `tokenizer` or a file; `max_length` counts tokens of a rendered row."""
+
+    train: Rows
+    eval: Rows | None = None
+    mirror: Mirror | None = None
+    replay: Replay | None = None
+    leakage: Leakage = Leakage()
+    template: Path | str = "tokenizer"
+    max_length: int = 2048
+    on_truncate: str = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """`alpha` is a number or `sqrt_min_dim`; `targets` is `all-linear` or suffixes of module names.
+
+    `trainable_tokens` is `untrained` (those that the rows use and the base never learned), `none`, or token texts.
+    """
+
+    r: int = 32
+    alpha: float | str = "sqrt_min_dim"
+    dropout: float = 0.0
+    targets: str | tuple[str, ...] = "all-linear"
+    rslora: bool = True
+    trainable_tokens: str | tuple[str, ...] = "untrained"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The learning rate over the run; `warmup` and `anneal_last` are shares of its steps."""
+
+    type: str = "constant_then_linear"
+    warmup: float = 0.01
+    anneal_last: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """The training run. `eval_every` is a number of steps, or below 1 a share of them, as in transformers.
+
+    `max_steps` ends it earlier than `epochs` would. `merge` is the precision of the merged model: `dtype` (the job's)
+    or `16bit`. `args` goes to SFTConfig, `model_args` to `from_pretrained`. `python` is this stage's interpreter, None
+    for ours; `env` is laid over our environment.
+    """
+
+    backend: str = "trl"
+    method: str = "lora"
+    loss_on: str = "assistant"
+    lora: Lora = Lora()
+    epochs: float = 2.0
+    max_steps: int | None = None
+    lr: float = 1e-4
+    batch: int = 4
+    grad_accum: int = 8
+    schedule: Schedule = Schedule()
+    seeds: tuple[int, ...] = (0,)
+    eval_every: float = 0.1
+    report_to: tuple[str, ...] = ("tensorboard",)
+    merge: str = "dtype"
+    rehearse: bool = True
+    args: Mapping[str, Any] = field(default_factory=dict)
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    python: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Every sampling parameter, pinned. `top_k` of -1 is off; `temperature` of 0 is greedy."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = -1
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+    @property
+    def greedy(self) -> bool:
+        """Whether every run gives the same answer."""
+        return self.temperature == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """What is cut out of an answer before it is scored. An unclosed block leaves `empty` or is kept (`keep`)."""
+
+    tags: tuple[tuple[str, str], ...] = (("<think>", "</think>"),)
+    unclosed: str = "empty"
+
+
+@dataclass(frozen=True, slots=True)
+class Eval:
+    """How both models answer. `batch_size` is `auto` or a number; `limit` of 0 is every item."""
+
+    backend: str = "transformers"
+    gen: Generation = Generation()
+    template_args: Mapping[str, Any] = field(default_factory=dict)
+    repeats: int = 3
+    strip_thinking: Thinking | None = Thinking()
+    batch_size: int | str = "auto"
+    limit: int = 0
+    python: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> int:
+        """How often each item is answered: repeating a greedy answer says nothing."""
+        return 1 if self.gen.greedy else self.repeats
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """`type` and the options of that type, checked against `modelcheck.finetune.schema.SCORERS`."""
+
+    type: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Items and how they are judged. `data` is `eval`, `mirror` or rows of its own.
+
+    A `target` has `min_gain`, a `guard` has `margin`, a `floor` has `min` or `max` (a bound on the tuned model alone).
+    """
+
+    name: str
+    role: str
+    data: str | Rows
+    scorer: Scorer
+    primary: bool = False
+    min_gain: float | None = None
+    margin: float | None = None
+    min: float | None = None
+    max: float | None = None
+
+    @property
+    def item(self) -> str:
+        """The name of its verdict among the test items: `guard-copy`."""
+        return f"{self.role}-{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How near merged, reloaded and adapter model must be; `max_logit_diff` is a number or `auto` (by dtype)."""
+
+    max_logit_diff: float | str = "auto"
+    min_greedy_agreement: float = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """When the tuned model may be released. `cluster` names the column that groups items, if rows do not say."""
+
+    alpha: float = 0.05
+    power: float = 0.8
+    cluster: str | None = None
+    on_inconclusive: str = "warn"
+    require_mde_below_margin: bool = True
+    stop_rate_min: float = 0.98
+    truncation_max: float = 0.02
+    length_ratio: tuple[float, float] = (0.5, 2.0)
+    max_overfit_gap: float = 0.15
+    merged_vs_adapter: Agreement = Agreement()
+    weights_must_change: bool = True
+    baseline: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One `[job.NAME]` of `file`. `base` is a folder's absolute path or a hub id; `timeout` is for each stage.
+
+    `warnings` is what the file's reader found unwise but not wrong.
+    """
+
+    name: str
+    file: Path
+    line: int
+    base: str
+    data: Data
+    suites: tuple[Suite, ...]
+    train: Train = Train()
+    eval: Eval = Eval()
+    gate: Gate = Gate()
+    revision: str | None = None
+    dtype: str = "bfloat16"
+    isolation: str = "subprocess"
+    timeout: float = 7200.0
+    warnings: tuple[str, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """The job as JSON can hold it: what workers are told and what hashes are taken of."""
+        made: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return made
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
