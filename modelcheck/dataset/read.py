@@ -1,0 +1,220 @@
+"""Rows out of files, row by row and without writing anything.
+
+JSONL, JSON and CSV are read by the standard library, Parquet by pyarrow, what `datasets` saved or the hub holds by it.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from modelcheck.dataset.columns import BadValue, Row, as_text, column
+from modelcheck.dataset.example import BadRow, Example
+from modelcheck.dataset.forms import parts, recognise, reference_of
+from modelcheck.errors import UsageError
+
+INSTALL = "pip install 'modelcheck[finetune]'"
+# A longer line is no row of text; a longer JSON list is better kept as JSONL, which is read row by row.
+LINE_LIMIT, JSON_LIMIT = 64 << 20, 512 << 20
+ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+# Rows of a Parquet file that are in memory at a time.
+BATCH = 256
+# By which `save_to_disk` is known: of one split, of several.
+SAVED, SAVED_SPLITS = "state.json", "dataset_dict.json"
+TRUE = ("true", "yes", "1")
+
+RawRow = tuple[int, Row | BadRow]
+
+
+@dataclass(frozen=True, slots=True)
+class RawRows:
+    """Rows as they lie in a file, each with its number from 1; iterated over as often as one likes."""
+
+    name: str
+    read: Callable[[], Iterator[RawRow]]
+
+    def __iter__(self) -> Iterator[RawRow]:
+        return self.read()
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which columns hold what. Without `form` and `columns` the form is recognised on the first row."""
+
+    form: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    id: str | None = None
+    cluster: str | None = None
+    slice: str | None = None
+    critical: str | None = None
+
+
+def examples(rows: RawRows, layout: Layout) -> Iterator[Example | BadRow]:
+    """The rows as conversations, one after the other."""
+    form = layout.form
+    for number, row in rows:
+        if isinstance(row, BadRow):
+            yield row
+            continue
+        try:
+            form = form or (None if layout.columns else recognise(row))
+            yield _example(row, number, rows.name, form, layout)
+        except BadValue as problem:
+            yield BadRow(number, rows.name, str(problem))
+
+
+def _example(row: Row, number: int, source: str, form: str | None, layout: Layout) -> Example:
+    found = parts(row, form, layout.columns)
+    named = {
+        key: as_text(column(name, row), name) or None
+        for key, name in (("given_id", layout.id), ("cluster", layout.cluster), ("slice", layout.slice))
+        if name is not None
+    }
+    critical = layout.critical is not None and str(column(layout.critical, row)).strip().lower() in TRUE
+    reference = found.reference if found.reference is not None else reference_of(found.messages)
+    return Example(found.messages, number, source, reference, found.tools, **named, critical=critical, text=found.text)
+
+
+def open_file(path: Path, *, split: str = "train", name: str | None = None) -> RawRows:
+    """The rows of a file, or of a folder that `datasets` saved. Raises UsageError for what cannot be read at all."""
+    shown = name or str(path)
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+        if not is_folder and not path.is_file():
+            raise UsageError(f"{shown}: is no regular file")
+    except OSError as error:
+        raise UsageError(f"{shown}: {error.strerror or error}") from None
+    ending = path.suffix.lower()
+    if is_folder:
+        return _saved(path, split, shown)
+    if ending not in ENDINGS:
+        raise UsageError(f"{shown}: rows are read from {', '.join(ENDINGS)} or a folder that `datasets` saved")
+    if ending == ".parquet":
+        return _parquet(path, shown)
+    reader = {".csv": _csv, ".tsv": _csv, ".json": _json}.get(ending, _jsonl)
+    return RawRows(shown, lambda: reader(path, shown))
+
+
+def open_hub(dataset: str, split: str, revision: str | None) -> RawRows:
+    """The rows of a data set of the hub, through the hub's own cache. Raises UsageError where it cannot be had."""
+    name = f"{dataset} ({split})"
+    library = _needs("datasets", name)
+    try:
+        return of_object(library.load_dataset(dataset, split=split, revision=revision), name)
+    except Exception as error:
+        raise UsageError(f"{name}: {_reason(error)}") from None
+
+
+def of_object(rows: Iterable[Any], name: str) -> RawRows:
+    """The rows of a live data set."""
+
+    def read() -> Iterator[RawRow]:
+        for number, row in enumerate(rows, 1):
+            fits = isinstance(row, Mapping)
+            yield number, row if fits else BadRow(number, name, f"is a {type(row).__name__}, expected a mapping")
+
+    return RawRows(name, read)
+
+
+def _jsonl(path: Path, name: str) -> Iterator[RawRow]:
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(LINE_LIMIT):
+            number += 1
+            if len(line) == LINE_LIMIT:
+                yield number, BadRow(number, name, f"is longer than {LINE_LIMIT >> 20} MB: the rest is not read")
+                return
+            if line.strip():
+                yield number, _parsed(line, number, name)
+
+
+def _parsed(line: bytes, number: int, name: str) -> Row | BadRow:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return BadRow(number, name, f"is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}")
+    except RecursionError:
+        return BadRow(number, name, "is JSON nested too deeply to be read")
+    except ValueError as error:
+        return BadRow(number, name, f"is not JSON: {error}")
+    return row if isinstance(row, Mapping) else BadRow(number, name, "is not a JSON object, expected one a line")
+
+
+def _json(path: Path, name: str) -> Iterator[RawRow]:
+    with path.open("rb") as file:
+        if not file.read(64).decode("utf-8-sig", "replace").lstrip().startswith("["):
+            yield from _jsonl(path, name)
+            return
+        if path.stat().st_size > JSON_LIMIT:
+            raise UsageError(f"{name}: is larger than {JSON_LIMIT >> 20} MB; keep it as JSONL, a row a line")
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{name}: is not JSON: {error}") from None
+    yield from of_object(rows, name)
+
+
+def _csv(path: Path, name: str) -> Iterator[RawRow]:
+    csv.field_size_limit(LINE_LIMIT)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        yield from _records(file, "\t" if path.suffix.lower() == ".tsv" else ",", name)
+
+
+def _records(file: IO[str], delimiter: str, name: str) -> Iterator[RawRow]:
+    reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+    number = 0
+    try:
+        for row in reader:
+            number += 1
+            fits = None not in row and None not in row.values()
+            problem = f"has not the {len(reader.fieldnames or ())} fields of the first line"
+            yield number, row if fits else BadRow(number, name, problem)
+    except (csv.Error, UnicodeDecodeError) as error:
+        yield number + 1, BadRow(number + 1, name, f"cannot be read as CSV: {error}")
+
+
+def _parquet(path: Path, name: str) -> RawRows:
+    library = _needs("pyarrow.parquet", name)
+    try:
+        library.ParquetFile(path).close()
+    except (OSError, ValueError) as error:  # pyarrow's own are among them
+        raise UsageError(f"{name}: {_reason(error)}") from None
+
+    def read() -> Iterator[RawRow]:
+        with library.ParquetFile(path) as file:
+            rows = (row for batch in file.iter_batches(batch_size=BATCH) for row in batch.to_pylist())
+            yield from enumerate(rows, 1)
+
+    return RawRows(name, read)
+
+
+def _saved(path: Path, split: str, name: str) -> RawRows:
+    if not any((path / marker).is_file() for marker in (SAVED, SAVED_SPLITS)):
+        raise UsageError(f"{name}: is no folder that `datasets` saved (no {SAVED}, no {SAVED_SPLITS}); name a file")
+    library = _needs("datasets", name)
+    try:
+        loaded = library.load_from_disk(str(path))
+    except Exception as error:
+        raise UsageError(f"{name}: {_reason(error)}") from None
+    if isinstance(loaded, library.DatasetDict):
+        if split not in loaded:
+            raise UsageError(f"{name}: has no split {split!r}; it has {', '.join(map(repr, loaded))}")
+        loaded = loaded[split]
+    return of_object(loaded, name)
+
+
+def _needs(module: str, name: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise UsageError(f"{name}: reading it needs the {module.partition('.')[0]} package: {INSTALL}") from None
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,0 +1,144 @@
+"""The rows of a job, read and split: training with its replay, evaluation, the mirror, and the suites' own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelcheck.dataset.example import BadRow, Example
+from modelcheck.dataset.read import Layout, RawRows, examples, open_file, open_hub
+from modelcheck.errors import UsageError
+from modelcheck.finetune.job import Job, Mirror, Replay, Rows
+
+# Bad rows of one file that a message lists.
+MOST_SHOWN = 10
+
+Examples = tuple[Example, ...]
+
+
+class DataError(UsageError):
+    """Rows that cannot be used. The text names file and row of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobData:
+    """`train` holds the replayed rows too, `replayed` of them; `suites` maps suite names to their items."""
+
+    train: Examples
+    replayed: int
+    eval: Examples
+    mirror: Examples
+    suites: Mapping[str, Examples]
+
+    @property
+    def held_out(self) -> Examples:
+        """Every row that training must not have seen: those of `eval` and of the suites, but not the mirror's."""
+        sets = [items for items in (self.eval, *self.suites.values()) if items is not self.mirror]
+        return tuple({(e.source, e.row): e for items in sets for e in items}.values())
+
+
+def load(job: Job) -> JobData:
+    """Every row that the job names. Raises DataError with all that is wrong with them."""
+    problems: list[str] = []
+
+    def read(rows: Rows, *, items: bool = False) -> Examples:
+        try:
+            found = read_rows(rows)
+            return _distinct(found) if items else found
+        except UsageError as error:
+            problems.append(str(error))
+            return ()
+
+    own = read(job.data.train)
+    held_out = read(job.data.eval, items=True) if job.data.eval else ()
+    replay = read(job.data.replay.rows) if job.data.replay else ()
+    theirs = {suite.name: read(suite.data, items=True) for suite in job.suites if isinstance(suite.data, Rows)}
+    replayed: Examples = ()
+    if job.data.replay and own and replay:
+        try:
+            replayed = draw_replay(own, replay, job.data.replay)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(problems))
+    mirror = draw_mirror(own, job.data.mirror) if job.data.mirror else ()
+    shared = {"eval": held_out, "mirror": mirror}
+    suites = {s.name: shared[s.data] if isinstance(s.data, str) else theirs[s.name] for s in job.suites}
+    return JobData(mixed(own, replayed, job.data.replay), len(replayed), held_out, mirror, suites)
+
+
+def read_rows(rows: Rows) -> Examples:
+    """The rows of one place as conversations. Raises DataError naming file and row, UsageError for the file itself."""
+    found = [*examples(_opened(rows), _layout(rows))]
+    bad = [str(row) for row in found if isinstance(row, BadRow)]
+    bad += [_no_conversation(row) for row in found if isinstance(row, Example) and not row.messages]
+    if bad:
+        more = [f"{rows.name}: and {len(bad) - MOST_SHOWN} more bad rows"] if len(bad) > MOST_SHOWN else []
+        raise DataError("\n".join([*bad[:MOST_SHOWN], *more]))
+    if not found:
+        raise DataError(f"{rows.name}: holds no row")
+    return tuple(row for row in found if isinstance(row, Example))
+
+
+def _opened(rows: Rows) -> RawRows:
+    if rows.path is not None:
+        return open_file(rows.path, split=rows.split, name=_shown(rows.path))
+    return open_hub(str(rows.hf), rows.split, rows.revision)
+
+
+def _shown(path: Path) -> str:
+    """A path as the user would type it: relative where it lies below the working folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _layout(rows: Rows) -> Layout:
+    return Layout(rows.form, rows.columns, rows.id, rows.cluster, rows.slice, rows.critical)
+
+
+def _no_conversation(example: Example) -> str:
+    what = "is a text without roles" if example.text is not None else "has no message"
+    return f"{example.place}: {what}, expected a conversation: name its prompt and answer with columns"
+
+
+def _distinct(items: Sequence[Example]) -> Examples:
+    """The items, if no two are the same: results are joined on what an item asks and expects."""
+    seen: dict[str, Example] = {}
+    twins = [(seen[e.id], e) for e in items if seen.setdefault(e.id, e) is not e]
+    if twins:
+        first, second = twins[0]
+        raise DataError(
+            f"{second.place}: asks and expects the same as row {first.row} ({len(twins)} such rows), expected every "
+            "item once: counted twice it would make the result look surer than it is"
+        )
+    return tuple(items)
+
+
+def draw_mirror(train: Iterable[Example], mirror: Mirror) -> Examples:
+    """Different rows of training, in its order: `sample` of them, or all where there are fewer."""
+    first: dict[str, Example] = {}
+    different = [example for example in train if first.setdefault(example.id, example) is example]
+    draw = random.Random(mirror.seed)  # noqa: S311  nothing here is secret
+    chosen = sorted(draw.sample(range(len(different)), min(mirror.sample, len(different))))
+    return tuple(different[i] for i in chosen)
+
+
+def draw_replay(train: Sequence[Example], rows: Sequence[Example], replay: Replay) -> Examples:
+    """`ratio` rows for each training row. Raises DataError where there are not so many."""
+    wanted = round(replay.ratio * len(train))
+    if wanted > len(rows):
+        raise DataError(
+            f"{replay.rows.name}: holds {len(rows)} rows, expected {wanted} or more ({replay.ratio:g} for each of "
+            f"{len(train)} training rows): lower data.replay.ratio to {len(rows) / len(train):.2g} or bring more rows"
+        )
+    return tuple(random.Random(replay.seed).sample([*rows], wanted))  # noqa: S311
+
+
+def mixed(train: Sequence[Example], replayed: Sequence[Example], replay: Replay | None) -> Examples:
+    """Training rows and replayed ones in one order, which the seed fixes; without replay, the order of the file."""
+    together = [*train, *replayed]
+    if replay is not None:
+        random.Random(replay.seed).shuffle(together)  # noqa: S311
+    return tuple(together)

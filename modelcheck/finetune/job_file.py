@@ -1,0 +1,179 @@
+"""Read the jobs of a file: `[job.NAME]` tables in modelcheck.toml or `*.modelcheck.toml`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from modelcheck.errors import UsageError
+from modelcheck.finetune import schema
+from modelcheck.finetune.job import Data, Gate, Job, Rows, Scorer, Suite
+from modelcheck.finetune.kinds import Reader, Wrong
+from modelcheck.finetune.toml_lines import Place, lines
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+# What each role must say, and what it may say besides.
+BOUNDS = {"target": ("min_gain",), "guard": ("margin",), "floor": ("min", "max")}
+
+
+class JobFileError(UsageError):
+    """A job file that cannot be used. `errors` are all that is wrong with it, in the order of the lines."""
+
+    def __init__(self, errors: Iterable[str]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(self.errors))
+
+
+def is_job_file(path: Path) -> bool:
+    """Whether a file is called as job files are."""
+    return path.name == "modelcheck.toml" or path.name.endswith(".modelcheck.toml")
+
+
+def read_jobs(path: Path) -> dict[str, Job]:
+    """{name: job} in the order of the file; empty where it holds none. Raises JobFileError with everything wrong."""
+    path = Path.absolute(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
+    except OSError as error:
+        raise JobFileError([f"{path}: {error.strerror or error}"]) from None
+    except UnicodeDecodeError as error:
+        raise JobFileError([f"{path}: is not UTF-8: {error.reason} at byte {error.start}"]) from None
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line ([0-9]+)", str(error))
+        raise JobFileError([f"{path}:{line[1] if line else 1}: is no TOML: {error}"]) from None
+    reader = Reader(path, lines(text))
+    jobs = dict(_jobs(document, reader))
+    if reader.errors:
+        raise JobFileError(text for _, text in sorted(reader.errors))
+    return jobs
+
+
+def _jobs(document: Mapping[str, Any], reader: Reader) -> Iterator[tuple[str, Job]]:
+    tables = document.get("job", {})
+    if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) for table in tables.values()):
+        reader.say(("job",), "expected tables [job.NAME]")
+        return
+    if reader.file.name != "modelcheck.toml":
+        for key in document.keys() - {"job"}:
+            reader.say((key,), "a file of jobs holds [job.NAME] tables only; settings belong in modelcheck.toml")
+    for name, table in tables.items():
+        at = ("job", name)
+        if not schema.NAME.fullmatch(name):
+            reader.say(at, f"a job is named by {schema.NAME_WANTED}")
+        if (job := _job(name, table, reader, at)) is not None:
+            yield name, job
+
+
+def _job(name: str, table: Mapping[str, Any], reader: Reader, at: Place) -> Job | None:
+    before = len(reader.errors)
+    values = reader.table(schema.JOB, table, at) or {}
+    gate = values.get("gate") or Gate()
+    data = _data(table.get("data"), gate, reader, (*at, "data"))
+    suites = _suites(table.get("suite"), data, gate, reader, at)
+    if len(reader.errors) > before or data is None:
+        return None
+    settings = {key: value for key, value in values.items() if key not in ("base", "data", "suite")}
+    base = _base(values["base"], reader)
+    job = Job(name, reader.file, reader.line(at), base, data, tuple(suites), **settings)
+    return dataclasses.replace(job, warnings=tuple(_warnings(job)))
+
+
+def _base(base: str, reader: Reader) -> str:
+    """The absolute path of a folder, or a hub id: what could be both is a folder if there is one."""
+    folder = Path.absolute(reader.file.parent / Path(base).expanduser())
+    return base if HUB_ID.fullmatch(base) and not folder.exists() else str(folder)
+
+
+def _data(table: Any, gate: Gate, reader: Reader, at: Place) -> Data | None:
+    if not isinstance(table, Mapping):
+        return None  # said by the job's own table
+    values = reader.table(schema.DATA, table, at)
+    if values is None:
+        return None
+    shared = {key: values.pop(key) for key in ("columns", "form") if key in values}
+    for key in ("train", "eval"):
+        if key in values:
+            values[key] = _inheriting(values[key], shared)
+    if "eval" in values and values["eval"].cluster is None:
+        values["eval"] = dataclasses.replace(values["eval"], cluster=gate.cluster)
+    if "replay" in values:
+        replay = values["replay"]
+        values["replay"] = dataclasses.replace(replay, rows=_inheriting(replay.rows, shared))
+    return Data(**values)
+
+
+def _inheriting(rows: Rows, shared: Mapping[str, Any]) -> Rows:
+    """The rows with the columns and the form of the whole table, where they say nothing themselves."""
+    own = {key: value for key, value in shared.items() if not getattr(rows, key)}
+    # Columns of its own have a form of their own.
+    return dataclasses.replace(rows, **own) if not (rows.columns or rows.form) else rows
+
+
+def _suites(tables: Any, data: Data | None, gate: Gate, reader: Reader, at: Place) -> list[Suite]:
+    if not isinstance(tables, list) or not tables or not all(isinstance(table, Mapping) for table in tables):
+        reader.say(at, f"has no suite: add at least one [[{'.'.join(map(str, at))}.suite]] that judges the tuned model")
+        return []
+    read = [_suite(table, data, gate, reader, (*at, "suite", i)) for i, table in enumerate(tables)]
+    suites = [suite for suite in read if suite is not None]
+    for name, times in Counter(suite.name for suite in suites).items():
+        if times > 1:
+            reader.say((*at, "suite"), f'{times} suites are called "{name}", expected a name of its own for each')
+    if sum(suite.primary for suite in suites) > 1:
+        reader.say((*at, "suite"), "more than one suite is primary, expected one")
+    return suites
+
+
+def _suite(table: Mapping[str, Any], data: Data | None, gate: Gate, reader: Reader, at: Place) -> Suite | None:
+    before = len(reader.errors)
+    values = reader.table(schema.SUITE, table, at)
+    scorer = _scorer(table["scorer"], reader, (*at, "scorer")) if isinstance(table.get("scorer"), Mapping) else None
+    if values is None or scorer is None:
+        return None
+    source = values.setdefault("data", "eval")
+    if isinstance(source, Rows):
+        values["data"] = dataclasses.replace(source, cluster=source.cluster or gate.cluster)
+    elif data is not None and getattr(data, source) is None:
+        reader.say((*at, "data") if "data" in table else at, f'its data is "{source}", but data.{source} is not there')
+    _bounds(values, reader, at)
+    return Suite(**{**values, "scorer": scorer}) if len(reader.errors) == before else None
+
+
+def _bounds(values: Mapping[str, Any], reader: Reader, at: Place) -> None:
+    role = values["role"]
+    if not any(bound in values for bound in BOUNDS[role]):
+        reader.say(at, f"a {role} needs {' or '.join(BOUNDS[role])}")
+    others = {bound for bounds in BOUNDS.values() for bound in bounds} - set(BOUNDS[role])
+    for bound in sorted(others & values.keys()):
+        owner = next(name for name, bounds in BOUNDS.items() if bound in bounds)
+        reader.say((*at, bound), f"belongs to a {owner}, and this suite is a {role}")
+    if values.get("primary") and role != "target":
+        reader.say((*at, "primary"), f"only a target is primary, and this suite is a {role}")
+
+
+def _scorer(table: Mapping[str, Any], reader: Reader, at: Place) -> Scorer | None:
+    if "type" not in table:
+        reader.say(at, f"lacks type, expected one of {', '.join(schema.SCORERS)}")
+        return None
+    try:
+        kind = reader.value(schema.SCORER_TYPE, table["type"], (*at, "type"))
+    except Wrong:
+        return None
+    options = reader.table(schema.SCORERS[kind], {key: table[key] for key in table if key != "type"}, at)
+    return Scorer(kind, options) if options is not None else None
+
+
+def _warnings(job: Job) -> Iterator[str]:
+    place = f"{job.file}:{job.line}: job.{job.name}"
+    if not any(suite.role == "guard" for suite in job.suites):
+        yield f"{place}: no suite is a guard: what the model could do before may be lost unseen"
+    if not Path(job.base).is_absolute() and not COMMIT.fullmatch(job.revision or ""):
+        yield f'{place}: base "{job.base}" has no commit as revision: its weights may change between two runs'
+    if job.train.schedule.warmup + job.train.schedule.anneal_last > 1:
+        yield f"{place}.train.schedule: warmup and anneal_last are more than the whole run"

@@ -1,0 +1,297 @@
+"""The keys of a job file, table by table. Whatever is not named here is refused by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from modelcheck.dataset.columns import template_problem
+from modelcheck.dataset.forms import COLUMNS, FORMS
+from modelcheck.finetune import job
+from modelcheck.finetune.kinds import (
+    DURATION,
+    FLAG,
+    MAPPING,
+    OFF,
+    PATH,
+    PROGRAM,
+    SHARE_OR_STEPS,
+    TEXT,
+    TEXT_MAPPING,
+    Kind,
+    Reader,
+    Table,
+    Wrong,
+    choice,
+    either,
+    listed,
+    nested,
+    number,
+    whole,
+)
+from modelcheck.finetune.toml_lines import Place
+
+# A name becomes a part of a test item's name, and pytest cannot select those with `[`, `::` or a dot.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+NAME_WANTED = "letters, digits, - and _ (a test item is called by it)"
+FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+ACTIONS = ("error", "warn", "off")
+NORMALIZE = ("strip", "casefold", "whitespace", "punctuation")
+
+
+def _name(value: Any, _reader: Reader, _at: Place) -> str:
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise Wrong
+    return value
+
+
+def _function(value: Any, _reader: Reader, _at: Place) -> str:
+    if not isinstance(value, str) or not FUNCTION.fullmatch(value):
+        raise Wrong
+    return value
+
+
+def _pattern(value: Any, _reader: Reader, _at: Place) -> str:
+    if not isinstance(value, str):
+        raise Wrong
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise Wrong(f"is no regular expression: {error}") from None
+    return value
+
+
+def _column(value: Any, _reader: Reader, _at: Place) -> str:
+    if not isinstance(value, str) or not value:
+        raise Wrong
+    if problem := template_problem(value):
+        raise Wrong(problem)
+    return value
+
+
+COLUMN = Kind('the name of a column, or a template such as "{title}: {question}"', _column)
+SUITE_NAME = Kind(NAME_WANTED, _name)
+PATTERN = Kind("a regular expression", _pattern)
+CALLABLE = Kind('a function as "package.module:function"', _function)
+COLUMN_TABLE = Table(
+    dict, dict.fromkeys(COLUMNS, COLUMN), later={"criteria": "the judge scorer, whose criteria this column holds,"}
+)
+ROWS_KEYS: Mapping[str, Kind] = {
+    "path": PATH,
+    "hf": TEXT,
+    "split": TEXT,
+    "revision": TEXT,
+    "form": choice(*FORMS),
+    "columns": nested(COLUMN_TABLE),
+    "id": TEXT,
+    "cluster": TEXT,
+    "slice": TEXT,
+    "critical": TEXT,
+}
+
+
+def one_place(rows: job.Rows, reader: Reader, at: Place) -> None:
+    """Note rows that name no place, or two; and keys of the hub beside a path."""
+    if (rows.path is None) == (rows.hf is None):
+        reader.say(at, "expected either path (a file or folder) or hf (a data set of the hub)")
+    elif rows.path is not None and rows.revision is not None:
+        reader.say((*at, "revision"), "belongs to hf: a file has no revision")
+
+
+def _read_rows(value: Any, reader: Reader, at: Place) -> Any:
+    if not isinstance(value, Mapping):
+        raise Wrong
+    rows = reader.table(ROWS, value, at)
+    if rows is not None:
+        one_place(rows, reader, at)
+    return rows
+
+
+ROWS = Table(job.Rows, ROWS_KEYS)
+ROWS_KIND = Kind('rows such as { path = "data/train.jsonl" }', _read_rows)
+
+
+def _replay(ratio: float = 0.3, seed: int = 0, **rows: Any) -> job.Replay:
+    return job.Replay(job.Rows(**rows), ratio, seed)
+
+
+def _read_replay(value: Any, reader: Reader, at: Place) -> Any:
+    if not isinstance(value, Mapping):
+        raise Wrong
+    replay = reader.table(REPLAY, value, at)
+    if replay is not None:
+        one_place(replay.rows, reader, at)
+    return replay
+
+
+REPLAY = Table(_replay, {**ROWS_KEYS, "ratio": number(0, above=True), "seed": whole(0)})
+MIRROR = Table(
+    lambda sample=100, seed=0, **_: job.Mirror(sample, seed),
+    {"from": choice("train"), "sample": whole(1), "seed": whole(0)},
+)
+LEAKAGE = Table(job.Leakage, {"exact": choice(*ACTIONS), "ngram": whole(2), "ngram_action": choice(*ACTIONS)})
+DATA = Table(
+    dict,
+    {
+        "train": ROWS_KIND,
+        "eval": ROWS_KIND,
+        "mirror": nested(MIRROR),
+        "replay": Kind("rows and their ratio", _read_replay),
+        "columns": nested(COLUMN_TABLE),
+        "form": choice(*FORMS),
+        "leakage": nested(LEAKAGE),
+        "template": either(choice("tokenizer"), PATH),
+        "max_length": whole(1),
+        "on_truncate": choice("error", "warn"),
+    },
+    required=("train",),
+)
+LORA = Table(
+    job.Lora,
+    {
+        "r": whole(1),
+        "alpha": either(number(0, above=True), choice("sqrt_min_dim")),
+        "dropout": number(0, 1),
+        "targets": either(choice("all-linear"), listed(TEXT, least=1)),
+        "rslora": FLAG,
+        "trainable_tokens": either(choice("untrained", "none"), listed(TEXT, least=1)),
+    },
+)
+SCHEDULE = Table(
+    job.Schedule,
+    {
+        "type": choice("constant_then_linear", "constant", "linear", "cosine"),
+        "warmup": number(0, 1),
+        "anneal_last": number(0, 1),
+    },
+)
+TRAIN = Table(
+    job.Train,
+    {
+        "backend": choice("trl", later=("transformers", "unsloth", "axolotl", "command")),
+        "method": choice("lora", "full", later=("dora", "rslora", "qlora")),
+        "loss_on": choice("assistant", "completion", "all"),
+        "lora": nested(LORA),
+        "epochs": number(0, above=True),
+        "max_steps": whole(1),
+        "lr": number(0, above=True),
+        "batch": whole(1),
+        "grad_accum": whole(1),
+        "schedule": nested(SCHEDULE),
+        "seeds": listed(whole(0), least=1),
+        "eval_every": SHARE_OR_STEPS,
+        "report_to": listed(choice("tensorboard", "none", later=("wandb", "mlflow", "trackio"))),
+        "merge": choice("dtype", "16bit"),
+        "rehearse": FLAG,
+        "args": MAPPING,
+        "model_args": MAPPING,
+        "python": PROGRAM,
+        "env": TEXT_MAPPING,
+    },
+    later={
+        "loraplus_ratio": "LoRA+",
+        "neftune_noise_alpha": "NEFTune as a key of its own (args takes it)",
+        "config": "the axolotl trainer",
+        "launcher": "the axolotl trainer",
+        "run": "the command trainer",
+    },
+)
+GENERATION = Table(
+    job.Generation,
+    {
+        "temperature": number(0),
+        "top_p": number(0, 1, above=True),
+        "top_k": either(whole(1), OFF),
+        "min_p": number(0, 1),
+        "repetition_penalty": number(0, above=True),
+        "max_tokens": whole(1),
+        "stop": listed(TEXT),
+        "seed": whole(0),
+    },
+)
+THINKING = Table(
+    job.Thinking,
+    {"tags": listed(listed(TEXT, least=2, most=2), least=1), "unclosed": choice("empty", "keep")},
+)
+EVAL = Table(
+    job.Eval,
+    {
+        "backend": choice("transformers", later=("vllm", "openai")),
+        "gen": nested(GENERATION),
+        "template_args": MAPPING,
+        "repeats": whole(1),
+        "strip_thinking": nested(THINKING),
+        "batch_size": either(choice("auto"), whole(1)),
+        "limit": whole(0),
+        "python": PROGRAM,
+        "env": TEXT_MAPPING,
+    },
+    later={"vllm": "the vllm engine", "openai": "the openai engine"},
+)
+AGREEMENT = Table(
+    job.Agreement,
+    {"max_logit_diff": either(choice("auto"), number(0)), "min_greedy_agreement": number(0, 1)},
+)
+GATE = Table(
+    job.Gate,
+    {
+        "alpha": number(0, 0.5, above=True),
+        "power": number(0.5, 0.999),
+        "cluster": TEXT,
+        "on_inconclusive": choice("fail", "warn", "xfail"),
+        "require_mde_below_margin": FLAG,
+        "stop_rate_min": number(0, 1),
+        "truncation_max": number(0, 1),
+        "length_ratio": listed(number(0), least=2, most=2),
+        "max_overfit_gap": number(0, 1),
+        "merged_vs_adapter": nested(AGREEMENT),
+        "weights_must_change": FLAG,
+        "baseline": TEXT,
+    },
+)
+NORMALIZED = {"normalize": listed(choice(*NORMALIZE))}
+# The options of each type of scorer.
+SCORERS = {
+    "exact": Table(dict, NORMALIZED),
+    "contains": Table(dict, NORMALIZED),
+    "regex": Table(dict, {"pattern": PATTERN, "group": either(whole(0), TEXT), **NORMALIZED}, required=("pattern",)),
+    "numeric": Table(dict, {"rtol": number(0), "atol": number(0)}),
+    "choice": Table(dict, {"choices": listed(TEXT, least=2)}),
+    "json_schema": Table(dict, {"schema": PATH}, required=("schema",)),
+    "python": Table(dict, {"function": CALLABLE}, required=("function",)),
+}
+LATER_SCORERS = ("judge", "grammar", "lm_eval", "command")
+SCORER_TYPE = choice(*SCORERS, later=LATER_SCORERS)
+BOUND = number(0, 1)
+SUITE = Table(
+    dict,
+    {
+        "name": SUITE_NAME,
+        "role": choice("target", "guard", "floor"),
+        "data": either(choice("eval", "mirror"), ROWS_KIND),
+        "scorer": MAPPING,
+        "primary": FLAG,
+        "min_gain": BOUND,
+        "margin": BOUND,
+        "min": BOUND,
+        "max": BOUND,
+    },
+    required=("name", "role", "scorer"),
+)
+JOB = Table(
+    dict,
+    {
+        "base": TEXT,
+        "revision": TEXT,
+        "dtype": choice("bfloat16", "float16", "float32"),
+        "isolation": choice("subprocess"),
+        "timeout": DURATION,
+        "data": MAPPING,
+        "train": nested(TRAIN),
+        "eval": nested(EVAL),
+        "suite": Kind("tables [[job.NAME.suite]]", lambda value, _reader, _at: value),
+        "gate": nested(GATE),
+    },
+    required=("base", "data"),
+)

@@ -1,0 +1,129 @@
+"""The rows of a job: read from every form, split, mirrored and mixed, with every bad row named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelcheck.errors import UsageError
+from modelcheck.finetune.data import DataError, load, read_rows
+from modelcheck.finetune.job import Data, Job, Mirror, Replay, Rows, Scorer, Suite
+
+
+def jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> Rows:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Rows(path)
+
+
+def questions(path: Path, count: int, name: str = "q") -> Rows:
+    return jsonl(path, [{"prompt": f"{name} {i}", "completion": f"answer {i}"} for i in range(count)])
+
+
+def job(data: Data, *suites: Suite) -> Job:
+    return Job("tiny", Path("modelcheck.toml"), 1, "base", data, suites)
+
+
+def guard(data: str | Rows = "eval") -> Suite:
+    return Suite("copy", "guard", data, Scorer("exact"), margin=0.05)
+
+
+def test_the_mirror_is_a_verbatim_part_of_training_which_the_seed_fixes(tmp_path: Path) -> None:
+    train = questions(tmp_path / "train.jsonl", 50)
+    drawn = [load(job(Data(train, mirror=Mirror(10, seed)), guard("mirror"))) for seed in (0, 0, 1)]
+    assert drawn[0].mirror == drawn[1].mirror != drawn[2].mirror
+    assert len(drawn[0].mirror) == 10
+    assert {e.id for e in drawn[0].mirror} <= {e.id for e in drawn[0].train}
+    assert drawn[0].suites["copy"] == drawn[0].mirror
+    assert drawn[0].held_out == ()
+
+
+def test_a_mirror_holds_no_row_twice_and_not_more_than_there_are(tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "completion": "b"}] * 3 + [{"prompt": "c", "completion": "d"}]
+    data = load(job(Data(jsonl(tmp_path / "train.jsonl", rows), mirror=Mirror(10))))
+    assert [e.row for e in data.mirror] == [1, 4]
+
+
+def test_replay_is_a_ratio_of_the_training_rows_mixed_in_by_the_seed(tmp_path: Path) -> None:
+    train, general = questions(tmp_path / "train.jsonl", 20), questions(tmp_path / "general.jsonl", 100, "general")
+    data = load(job(Data(train, replay=Replay(general, 0.5, 3))))
+    again = load(job(Data(train, replay=Replay(general, 0.5, 3))))
+    assert (len(data.train), data.replayed) == (30, 10)
+    assert data.train == again.train
+    assert [e.source for e in data.train] != sorted(e.source for e in data.train)
+
+
+def test_too_little_replay_is_an_error_and_not_less_replay(tmp_path: Path) -> None:
+    train, general = questions(tmp_path / "train.jsonl", 20), questions(tmp_path / "general.jsonl", 5)
+    with pytest.raises(DataError, match=r"holds 5 rows, expected 10 or more .* lower data.replay.ratio to 0.25"):
+        load(job(Data(train, replay=Replay(general, 0.5))))
+
+
+def test_what_training_must_not_have_seen(tmp_path: Path) -> None:
+    train, held_out = questions(tmp_path / "train.jsonl", 20), questions(tmp_path / "eval.jsonl", 4, "e")
+    data = Data(train, held_out, Mirror(5))
+    own = guard(questions(tmp_path / "own.jsonl", 3, "o"))
+    suites = [guard(), Suite("m", "guard", "mirror", Scorer("exact"), margin=0.1), own]
+    found = load(Job("tiny", Path("x"), 1, "base", data, tuple(suites[i] for i in (0, 1))))
+    assert {Path(e.source).name for e in found.held_out} == {"eval.jsonl"}
+    assert {Path(e.source).name for e in load(job(data, own)).held_out} == {"eval.jsonl", "own.jsonl"}
+
+
+def test_an_item_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    held_out = jsonl(tmp_path / "eval.jsonl", [{"prompt": "a", "completion": "b"}] * 2)
+    with pytest.raises(DataError, match=r"eval.jsonl, row 2: asks and expects the same as row 1"):
+        load(job(Data(questions(tmp_path / "train.jsonl", 20), held_out), guard()))
+
+
+def test_all_bad_rows_of_all_files_are_told(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"prompt": "a", "completion": "b"}\n\n{"prompt": 1,\n[]\n')
+    held_out = jsonl(tmp_path / "eval.jsonl", [{"prompt": "a", "completion": "b"}, {"question": "a"}])
+    with pytest.raises(DataError) as raised:
+        load(job(Data(Rows(tmp_path / "train.jsonl"), held_out), guard()))
+    assert [line.partition(": ")[0].rpartition("/")[2] for line in str(raised.value).splitlines()] == [
+        "train.jsonl, row 3",
+        "train.jsonl, row 4",
+        "eval.jsonl, row 2",
+    ]
+
+
+def test_of_many_bad_rows_the_first_are_told_and_the_rest_counted(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as raised:
+        read_rows(jsonl(tmp_path / "train.jsonl", [{"prompt": ["?"]}] * 25))
+    assert len(str(raised.value).splitlines()) == 11
+    assert "and 15 more bad rows" in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_a_file_without_rows(tmp_path: Path, text: str) -> None:
+    (tmp_path / "train.jsonl").write_text(text)
+    with pytest.raises(DataError, match="holds no row"):
+        read_rows(Rows(tmp_path / "train.jsonl"))
+
+
+def test_texts_are_no_conversations(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="row 1: is a text without roles, expected a conversation"):
+        read_rows(jsonl(tmp_path / "train.jsonl", [{"text": "Once upon a time"}]))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        load(job(Data(Rows(tmp_path / "train.jsonl"))))
+
+
+def test_what_else_a_row_says(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"q": "a", "a": "b", "doc": "d1", "n": 7, "topic": "x", "must": True},
+        {"q": "c", "a": "d", "doc": None, "n": None, "topic": "", "must": "no"},
+    ]
+    jsonl(tmp_path / "e.jsonl", rows)
+    columns = {"prompt": "q", "answer": "a"}
+    named = Rows(tmp_path / "e.jsonl", columns=columns, id="n", cluster="doc", slice="topic", critical="must")
+    first, second = read_rows(named)
+    assert (first.given_id, first.cluster, first.slice, first.critical, first.reference) == ("7", "d1", "x", True, "b")
+    assert (second.given_id, second.cluster, second.slice, second.critical) == (None, None, None, False)
+    with pytest.raises(DataError, match=r"has no column 'dok'; did you mean 'doc'\?; it has 'q'"):
+        read_rows(Rows(tmp_path / "e.jsonl", columns=columns, cluster="dok"))

@@ -1,0 +1,226 @@
+"""Job files: what they say arrives as data; what is wrong with them is told with file, line and accepted values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modelcheck import settings
+from modelcheck.finetune.job import Generation, Job, Mirror, Scorer
+from modelcheck.finetune.job_file import JobFileError, is_job_file, read_jobs
+from modelcheck.finetune.toml_lines import lines
+
+SMALL = """\
+[job.tiny]
+base = "base"
+dtype = "float32"
+timeout = "90m"
+
+[job.tiny.data]
+train = { path = "data/train.jsonl" }
+eval = { path = "data/eval.jsonl", cluster = "source" }
+columns = { prompt = "{title}: {question}", answer = "answer" }
+
+[[job.tiny.suite]]
+name = "copy"
+role = "guard"
+margin = 0.05
+scorer = { type = "exact", normalize = ["strip"] }
+"""
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def read(folder: Path, text: str, name: str = "modelcheck.toml") -> dict[str, Job]:
+    (folder / name).write_text(text)
+    return read_jobs(folder / name)
+
+
+def errors(folder: Path, text: str, name: str = "modelcheck.toml") -> list[str]:
+    """The errors, each from its line on: `8: job.tiny...`."""
+    with pytest.raises(JobFileError) as raised:
+        read(folder, text, name)
+    assert all(error.startswith(f"{folder / name}:") for error in raised.value.errors)
+    return [error.removeprefix(f"{folder / name}:") for error in raised.value.errors]
+
+
+def test_what_a_small_job_says(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    [job] = read(tmp_path, SMALL).values()
+    assert (job.name, job.line, job.base, job.timeout) == ("tiny", 1, str(tmp_path / "base"), 5400)
+    assert job.data.train.path == tmp_path / "data" / "train.jsonl"
+    assert job.data.train.columns == {"prompt": "{title}: {question}", "answer": "answer"}
+    assert (job.data.eval and job.data.eval.cluster) == "source"
+    assert job.suites[0].scorer == Scorer("exact", {"normalize": ("strip",)})
+    assert (job.suites[0].data, job.suites[0].item) == ("eval", "guard-copy")
+
+
+def test_every_key_of_the_schema_arrives(tmp_path: Path) -> None:
+    job = read(tmp_path, (Path(__file__).parent / "full.modelcheck.toml").read_text())["rugby"]
+    assert (job.base, job.revision) == ("microsoft/phi-4-mini", COMMIT)
+    assert (job.data.train.hf, job.data.train.revision) == ("org/ds", "v1")
+    assert job.data.mirror == Mirror(50, 1)
+    assert job.data.replay
+    assert job.data.replay.ratio == 0.3
+    assert job.data.template == tmp_path / "chat.jinja"
+    assert (job.train.lora.alpha, job.train.lora.targets) == (64, ("q_proj", "v_proj"))
+    assert (job.train.eval_every, job.train.seeds) == (0.25, (0, 1, 2))
+    assert job.train.python == str(tmp_path / "venv/bin/python")
+    assert job.eval.python == "python3.12"
+    assert job.eval.gen == Generation(temperature=0.7, top_p=0.95, top_k=40, max_tokens=64, stop=("\n\n",), seed=3)
+    assert (job.eval.runs, job.eval.strip_thinking and job.eval.strip_thinking.unclosed) == (5, "keep")
+    assert [(s.role, s.scorer.type) for s in job.suites] == [
+        ("target", "numeric"), ("guard", "regex"), ("guard", "choice"), ("guard", "contains"), ("guard", "python"),
+        ("floor", "json_schema"),
+    ]  # fmt: skip
+    assert job.suites[-1].scorer.options == {"schema": tmp_path / "out.json"}
+    assert job.gate.length_ratio == (0.5, 2.0)
+    assert job.warnings == ()
+
+
+def test_a_job_is_plain_data_for_other_processes(tmp_path: Path) -> None:
+    import json
+
+    [job] = read(tmp_path, SMALL).values()
+    assert json.loads(json.dumps(job.plain()))["data"]["train"]["path"] == str(tmp_path / "data/train.jsonl")
+
+
+def test_repeating_a_greedy_answer_is_left_out(tmp_path: Path) -> None:
+    [job] = read(tmp_path, SMALL + "[job.tiny.eval]\nrepeats = 5\n").values()
+    assert (job.eval.repeats, job.eval.runs) == (5, 1)
+
+
+WRONG = {
+    "an unknown key": (
+        ('dtype = "float32"', 'dtypes = "float32"'),
+        "3: job.tiny.dtypes: unknown key; did you mean 'dtype'?; known are base, revision, dtype, isolation, timeout",
+    ),
+    "a wrong word": (('"float32"', '"float23"'), '3: job.tiny.dtype: is "float23", expected one of "bfloat16",'),
+    "a wrong type": (("margin = 0.05", 'margin = "0.05"'), '14: job.tiny.suite[1].margin: is "0.05", expected'),
+    "a number out of range": (("0.05", "5"), "14: job.tiny.suite[1].margin: is 5, expected a number from 0 to 1"),
+    "true is no number": (("0.05", "true"), "14: job.tiny.suite[1].margin: is true, expected a number"),
+    "a time without unit": (('"90m"', '"90"'), '4: job.tiny.timeout: is "90", expected a time such as "45s"'),
+    "a scorer of the next issue": (
+        ('"exact"', '"judge"'),
+        '15: job.tiny.suite[1].scorer.type: "judge" is not available yet; available: "exact", "contains", "regex"',
+    ),
+    "a misspelt scorer": (('"exact"', '"exakt"'), "did you mean 'exact'?"),
+    "a scorer's option": (
+        ("normalize", "normalise"),
+        "15: job.tiny.suite[1].scorer.normalise: unknown key; did you mean 'normalize'?",
+    ),
+    "a scorer's option inside a list": (('"strip"', '"stripp"'), "15: job.tiny.suite[1].scorer.normalize[1]: is "),
+    "a missing bound": (("margin = 0.05\n", ""), "11: job.tiny.suite[1]: a guard needs margin"),
+    "another role's bound": (("margin = 0.05", "margin = 0.05\nmin_gain = 0.1"), "15: job.tiny.suite[1].min_gain: "),
+    "a name that pytest cannot select": (('"copy"', '"copy[1]"'), '12: job.tiny.suite[1].name: is "copy[1]", expected'),
+    "no data": (("[job.tiny.data]", "[job.other.data]"), "1: job.tiny: lacks data"),
+    "no place": (('{ path = "data/train.jsonl" }', "{ }"), "7: job.tiny.data.train: expected either path"),
+    "two places": (('{ path = "data/t', '{ hf = "a/b", path = "data/t'), "7: job.tiny.data.train: expected either"),
+    "a path where rows belong": (('{ path = "data/train.jsonl" }', '"x"'), '7: job.tiny.data.train: is "x", expected'),
+    "a template with a format": (("{title}", "{title:>3}"), "9: job.tiny.data.columns.prompt: template '{title:>3}"),
+    "an unknown part": (("answer = ", "anwser = "), "9: job.tiny.data.columns.anwser: unknown key; did you mean"),
+    "no eval": (("eval = {", "replay = {"), '11: job.tiny.suite[1]: its data is "eval", but data.eval is not there'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "expected"), WRONG.values(), ids=WRONG)
+def test_a_wrong_value_is_told_with_its_line(tmp_path: Path, change: tuple[str, str], expected: str) -> None:
+    assert change[0] in SMALL
+    said = errors(tmp_path, SMALL.replace(*change))
+    assert [error for error in said if expected in error], said
+
+
+LATER = {
+    "trainers": ('[job.tiny.train]\nbackend = "unsloth"', 'train.backend: "unsloth" is not available yet; availa'),
+    "methods": ('[job.tiny.train]\nmethod = "qlora"', 'train.method: "qlora" is not available yet; available: "lora"'),
+    "engines": ('[job.tiny.eval]\nbackend = "vllm"', 'eval.backend: "vllm" is not available yet; availa'),
+    "an engine's table": ("[job.tiny.eval]\nvllm = { }", "eval.vllm: the vllm engine is not available yet"),
+    "a trainer's key": ('[job.tiny.train]\nrun = ["x"]', "train.run: the command trainer is not available yet"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("table", "expected"), LATER.values(), ids=LATER)
+def test_what_is_to_come_is_refused_by_name(tmp_path: Path, table: str, expected: str) -> None:
+    [error] = errors(tmp_path, f"{SMALL}\n{table}\n")
+    assert expected in error
+
+
+def test_all_errors_are_told_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
+    text = SMALL.replace('"float32"', '"float31"').replace("0.05", "2").replace("path", "paht")
+    told = [int(error.split(":")[0]) for error in errors(tmp_path, text)]
+    assert told == sorted(told)
+    assert {*told} >= {3, 7, 8, 14}
+
+
+def test_a_job_without_suites_is_refused(tmp_path: Path) -> None:
+    [error] = errors(tmp_path, SMALL[: SMALL.index("[[")])
+    assert error == ("1: job.tiny: has no suite: add at least one [[job.tiny.suite]] that judges the tuned model")
+
+
+def test_two_suites_of_one_name(tmp_path: Path) -> None:
+    [error] = errors(tmp_path, SMALL + SMALL[SMALL.index("[[") :])
+    assert '2 suites are called "copy"' in error
+
+
+def test_no_toml(tmp_path: Path) -> None:
+    [error] = errors(tmp_path, "[job.tiny]\nbase = \n")
+    assert error.startswith("2: is no TOML")
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(JobFileError, match="No such file"):
+        read_jobs(tmp_path / "modelcheck.toml")
+
+
+def test_several_jobs_in_one_file(tmp_path: Path) -> None:
+    assert list(read(tmp_path, SMALL + SMALL.replace("job.tiny", "job.other"))) == ["tiny", "other"]
+
+
+def test_what_is_unwise_is_a_warning(tmp_path: Path) -> None:
+    text = SMALL.replace('"guard"\nmargin', '"target"\nmin_gain').replace('base = "base"', 'base = "org/model"')
+    [job] = read(tmp_path, text).values()
+    assert ["no suite is a guard" in job.warnings[0], "no commit as revision" in job.warnings[1]] == [True, True]
+
+
+def test_settings_and_jobs_share_modelcheck_toml(tmp_path: Path) -> None:
+    text = f'fail-on = "warning"\n{SMALL}'
+    assert list(read(tmp_path, text)) == ["tiny"]
+    assert settings.find(tmp_path).fail_on == "warning"
+
+
+def test_a_file_of_jobs_holds_no_settings(tmp_path: Path) -> None:
+    [error] = errors(tmp_path, f'fail-on = "warning"\n{SMALL}', "rugby.modelcheck.toml")
+    assert error.startswith("1: fail-on: a file of jobs holds [job.NAME] tables only")
+
+
+def test_names_of_job_files() -> None:
+    names = ["modelcheck.toml", "rugby.modelcheck.toml", "pyproject.toml", "modelcheck.toml.bak"]
+    assert [is_job_file(Path(name)) for name in names] == [True, True, False, False]
+
+
+def test_lines_of_keys() -> None:
+    text = '''\
+# [no.table]
+["a b".c]   # x = 1
+d.e = """
+f = 1
+"""
+g = [
+  { h = 1.5, i = "}" },
+  2,
+]
+[[t]]
+j = 1979-05-27T07:32:00Z
+[[t.u]]
+[t.v]
+k = 1
+[[t]]
+[t.v]
+k = 2
+'''
+    wanted = {
+        ("a b", "c"): 2, ("a b", "c", "d", "e"): 3, ("a b", "c", "g"): 6, ("a b", "c", "g", 0, "h"): 7,
+        ("a b", "c", "g", 0, "i"): 7, ("a b", "c", "g", 1): 8, ("t", 0, "j"): 11, ("t", 0, "u", 0): 12,
+        ("t", 0, "v", "k"): 14, ("t", 1): 15, ("t", 1, "v", "k"): 17,
+    }  # fmt: skip
+    assert {place: lines(text).get(place) for place in wanted} == wanted
