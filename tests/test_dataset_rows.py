@@ -36,6 +36,8 @@ FORMS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
         {"instruction": "Sum.", "input": "A text.", "output": "Me."},
         [{"role": "user", "content": "Sum.\n\nA text."}, ANSWER],
     ),
+    "preferences": ({"prompt": "Who?", "chosen": "Me.", "rejected": "You."}, [QUESTION, ANSWER]),
+    "preferences without a prompt": ({"chosen": [QUESTION, ANSWER], "rejected": [QUESTION]}, [QUESTION, ANSWER]),
     "ShareGPT": (
         {"system": "Be brief.", "conversations": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Me."}]},
         [SYSTEM, QUESTION, ANSWER],
@@ -79,9 +81,9 @@ def test_several_columns_are_merged_by_a_template() -> None:
 
 
 def test_a_reference_beside_the_answer() -> None:
-    found = one({"q": "Who?", "gold": 42}, columns={"prompt": "q", "reference": "gold"})
+    found = one({"q": "Who?", "gold": ["42", "Forty-two"]}, columns={"prompt": "q", "reference": "gold"})
     assert isinstance(found, Example)
-    assert (found.messages, found.reference, found.answer) == ((QUESTION,), "42", None)
+    assert (found.messages, found.reference, found.answer) == ((QUESTION,), ["42", "Forty-two"], None)
 
 
 def test_tools_are_kept() -> None:

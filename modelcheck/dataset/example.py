@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,19 +18,21 @@ class Example:
 
     `reference` is what scorers compare with: the column of that name, else the text of the last answer. `row` counts
     from 1 (in a JSONL file it is the line) in `source`, a file or data set as messages call it. `text` is set instead
-    of `messages` where a row is a text that trainers encode as it stands. `given_id` is the row's own id, if any.
+    of `messages` where a row is a text that trainers encode as it stands. `given_id` is the row's own id, if any;
+    `fields` is the row as it was read.
     """
 
     messages: tuple[Message, ...]
     row: int
     source: str
-    reference: str | None = None
+    reference: Any = None
     tools: Sequence[Mapping[str, Any]] | None = None
     given_id: str | None = None
     cluster: str | None = None
     slice: str | None = None
     critical: bool = False
     text: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def prompt(self) -> tuple[Message, ...]:

@@ -41,7 +41,7 @@ class Parts:
 
     messages: tuple[Message, ...] = ()
     tools: Sequence[Mapping[str, Any]] | None = None
-    reference: str | None = None
+    reference: Any = None
     text: str | None = None
 
 
@@ -51,6 +51,8 @@ def recognise(row: Row) -> str:
         return "messages"
     if "conversations" in row:
         return "sharegpt"
+    if "chosen" in row:
+        return "preference"
     if "instruction" in row and "output" in row:
         return "alpaca"
     if any(question in row and answer in row for question, answer in PAIRS) or "prompt" in row:
@@ -107,6 +109,11 @@ def _prompt_completion(row: Row) -> Parts:
     return _by_columns(row, {"prompt": question} | ({"answer": answer} if answer else {}) | optional)
 
 
+def _preference(row: Row) -> Parts:
+    """The prompt and the answer that was preferred; where there is no prompt, `chosen` is the whole conversation."""
+    return _by_columns(row, ({"prompt": "prompt"} if row.get("prompt") else {}) | {"answer": "chosen"})
+
+
 def _text(row: Row) -> Parts:
     return Parts(text=as_text(part("text", row), "text"))
 
@@ -116,6 +123,7 @@ FORMS: Mapping[str, Callable[[Row], Parts]] = {
     "prompt_completion": _prompt_completion,
     "alpaca": _alpaca,
     "sharegpt": _sharegpt,
+    "preference": _preference,
     "text": _text,
 }
 
@@ -130,7 +138,7 @@ def _by_columns(row: Row, columns: Mapping[str, str]) -> Parts:
             role = "assistant" if key == "answer" else "user"
             spoken = isinstance(value, (list, tuple)) or key == "messages"
             found += messages(value) if spoken else ({"role": role, "content": as_text(value, columns[key])},)
-    reference = as_text(part(columns["reference"], row), "reference") if "reference" in columns else None
+    reference = part(columns["reference"], row) if "reference" in columns else None
     return Parts(tuple(found), tools(part(columns["tools"], row)) if "tools" in columns else None, reference)
 
 

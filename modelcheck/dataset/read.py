@@ -71,7 +71,7 @@ def examples(rows: RawRows, layout: Layout) -> Iterator[Example | BadRow]:
 
 def _example(row: Row, number: int, source: str, form: str | None, layout: Layout) -> Example:
     found = parts(row, form, layout.columns)
-    named = {
+    named: dict[str, Any] = {
         key: as_text(column(name, row), name) or None
         for key, name in (("given_id", layout.id), ("cluster", layout.cluster), ("slice", layout.slice))
         if name is not None

@@ -185,6 +185,11 @@ class Scorer:
     type: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The scorer's table as `modelcheck.finetune.scorers.scorer` takes it."""
+        return {"type": self.type, **{k: [*v] if isinstance(v, tuple) else v for k, v in self.options.items()}}
+
 
 @dataclass(frozen=True, slots=True)
 class Suite:

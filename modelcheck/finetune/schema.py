@@ -28,6 +28,7 @@ from modelcheck.finetune.kinds import (
     listed,
     nested,
     number,
+    path,
     whole,
 )
 from modelcheck.finetune.toml_lines import Place
@@ -37,7 +38,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 NAME_WANTED = "letters, digits, - and _ (a test item is called by it)"
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 ACTIONS = ("error", "warn", "off")
-NORMALIZE = ("strip", "casefold", "whitespace", "punctuation")
+NORMALIZE = ("strip", "casefold", "whitespace", "punctuation", "articles", "unicode")
 
 
 def _name(value: Any, _reader: Reader, _at: Place) -> str:
@@ -70,6 +71,7 @@ def _column(value: Any, _reader: Reader, _at: Place) -> str:
     return value
 
 
+SCHEMA_FILE = Kind("a JSON schema's file, relative to this one", lambda value, reader, _: str(path(value, reader)))
 COLUMN = Kind('the name of a column, or a template such as "{title}: {question}"', _column)
 SUITE_NAME = Kind(NAME_WANTED, _name)
 PATTERN = Kind("a regular expression", _pattern)
@@ -255,10 +257,10 @@ NORMALIZED = {"normalize": listed(choice(*NORMALIZE))}
 SCORERS = {
     "exact": Table(dict, NORMALIZED),
     "contains": Table(dict, NORMALIZED),
-    "regex": Table(dict, {"pattern": PATTERN, "group": either(whole(0), TEXT), **NORMALIZED}, required=("pattern",)),
+    "regex": Table(dict, {"pattern": PATTERN, "group": whole(0)}, required=("pattern",)),
     "numeric": Table(dict, {"rtol": number(0), "atol": number(0)}),
     "choice": Table(dict, {"choices": listed(TEXT, least=2)}),
-    "json_schema": Table(dict, {"schema": PATH}, required=("schema",)),
+    "json_schema": Table(dict, {"schema": either(SCHEMA_FILE, MAPPING)}, required=("schema",)),
     "python": Table(dict, {"function": CALLABLE}, required=("function",)),
 }
 LATER_SCORERS = ("judge", "grammar", "lm_eval", "command")

@@ -73,7 +73,7 @@ def test_every_key_of_the_schema_arrives(tmp_path: Path) -> None:
         ("target", "numeric"), ("guard", "regex"), ("guard", "choice"), ("guard", "contains"), ("guard", "python"),
         ("floor", "json_schema"),
     ]  # fmt: skip
-    assert job.suites[-1].scorer.options == {"schema": tmp_path / "out.json"}
+    assert job.suites[-1].scorer.options == {"schema": str(tmp_path / "out.json")}
     assert job.gate.length_ratio == (0.5, 2.0)
     assert job.warnings == ()
 
