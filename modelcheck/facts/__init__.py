@@ -8,9 +8,11 @@ from .base_modules import base_modules
 from .chat_template import chat_template, is_chat
 from .config import config, generation_config
 from .conversations import conversations, rendered
+from .dataset import data, dataset
 from .differences import differences
 from .embeddings import embeddings
 from .emitted import emitted
+from .encoded_rows import encoded_rows, row_limit
 from .expected import architecture_table, expected_tensors
 from .files import files
 from .finite import non_finite
@@ -43,9 +45,12 @@ __all__ = [
     "chat_template",
     "config",
     "conversations",
+    "data",
+    "dataset",
     "differences",
     "embeddings",
     "emitted",
+    "encoded_rows",
     "expected_tensors",
     "files",
     "fits_base",
@@ -58,6 +63,7 @@ __all__ = [
     "rebuilt_tokenizer",
     "rendered",
     "ropes",
+    "row_limit",
     "rows",
     "shards",
     "special_tokens",
