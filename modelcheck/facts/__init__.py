@@ -18,6 +18,7 @@ from .files import files
 from .finite import non_finite
 from .gaps import tensor_gaps
 from .heads import tie
+from .leaks import leaks
 from .lora_targets import lora_targets
 from .rebuilt import rebuilt_tokenizer
 from .rope import ropes
@@ -56,6 +57,7 @@ __all__ = [
     "fits_base",
     "generation_config",
     "is_chat",
+    "leaks",
     "lora",
     "lora_targets",
     "non_finite",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,16 +58,27 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Training and evaluation rows; `template_args` are set when they are rendered, as `enable_thinking = false`."""
+    """Training and evaluation rows.
+
+    `template_args` are set when rows are rendered, as `enable_thinking = false`; `ngram` words in a row that both
+    splits share are an overlap.
+    """
 
     train: Split | None = None
     eval: Split | None = None
     template_args: Mapping[str, Any] = field(default_factory=dict)
+    ngram: int = 13
 
     @property
     def splits(self) -> tuple[Split, ...]:
         """Those that are there."""
         return tuple(split for split in (self.train, self.eval) if split is not None)
+
+
+def rows_named(rows: Sequence[int], most: int = 3) -> str:
+    """`row 3`, or `rows 3, 7, 9 and 12 more`."""
+    shown = ", ".join(map(str, rows[:most]))
+    return f"row{'s' * (len(rows) > 1)} {shown}" + (f" and {len(rows) - most} more" if len(rows) > most else "")
 
 
 @fact

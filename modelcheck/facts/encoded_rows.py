@@ -36,15 +36,16 @@ class EncodedRow:
 
 @dataclass(frozen=True, slots=True)
 class EncodedSplit:
-    """The rows of a split, encoded; `raised` are those on which the template raises, with what it said.
-
-    `whole` says that all rows which were looked at are here, else they are the longest.
-    """
+    """The rows of a split, or the longest of them; `raised` are those on which the template raises, with its words."""
 
     split: Split
     rows: tuple[EncodedRow, ...]
     raised: tuple[tuple[Example, str], ...]
-    whole: bool
+
+    def of(self, count: int) -> str:
+        """`3 of 200 rows`, and that there may be more."""
+        seen = len(self.rows) + len(self.raised)
+        return f"{'at least ' * (seen < len(self.split.examples))}{self.split.of(count)}"
 
 
 @fact
@@ -109,7 +110,6 @@ def _outcomes(answer: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def _encoded(split: Split, render: Any, tokenizer: Tokenizer) -> EncodedSplit:
     rows: Sequence[Example] = [row for row in split.examples if row.messages or row.text]
-    whole = split.whole and len(rows) <= MOST_ENCODED
     if len(rows) > MOST_ENCODED:
         rows = heapq.nlargest(MOST_ENCODED, rows, key=_length)
     encoded, raised = [], []
@@ -121,7 +121,7 @@ def _encoded(split: Split, render: Any, tokenizer: Tokenizer) -> EncodedSplit:
             encoded.append(EncodedRow(row, _ids(tokenizer, text, framed=row.text is not None)))
         except Missing as problem:  # a character that the tokenizer does not know
             raised.append((row, str(problem)))
-    return EncodedSplit(split, tuple(encoded), tuple(raised), whole)
+    return EncodedSplit(split, tuple(encoded), tuple(raised))
 
 
 def _ids(tokenizer: Tokenizer, text: str, *, framed: bool) -> array[int]:
