@@ -50,6 +50,7 @@ def lint(
     base: str | os.PathLike[str] | None = None,
     chat_template: str | os.PathLike[str] | None = None,
     lora: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
     **objects: Unpack[Objects],
 ) -> Report:
     """Lint checkpoint folders, or the live objects of a trainer; the options are those of the command line.
@@ -61,6 +62,6 @@ def lint(
     live = present(objects)
     if bool(targets) == bool(live):
         raise TypeError("lint: pass either paths of checkpoints or live objects (tokenizer=, model=, ...)")
-    set_up = (None if path is None else os.fspath(path) for path in (base, chat_template, lora))
+    set_up = (None if path is None else os.fspath(path) for path in (base, chat_template, lora, data))
     options = Options(select, ignore, extend_select, target, weights, pedantic, *set_up)
     return Report((lint_objects(live, options),) if live else tuple(lint_folders(targets, options)))

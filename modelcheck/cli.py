@@ -65,6 +65,7 @@ def set_up_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @cli.command()
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @set_up_options
+@click.option("--data", metavar="FILE|DIR", help="Training rows, or a folder with train.jsonl and eval.jsonl.")
 @run_options
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
 @click.option("--output-file", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report there.")
@@ -79,6 +80,7 @@ def lint(
     base: str | None,
     chat_template: str | None,
     lora: str | None,
+    data: str | None,
     *,
     statistics: bool,
     write_baseline: bool,
@@ -93,7 +95,7 @@ def lint(
     from modelcheck.output import statistics as table
     from modelcheck.run import Run
 
-    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora)
+    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora, data=data)
     if write_baseline and not baseline:
         raise UsageError("--write-baseline needs --baseline FILE, the file to write")
     known = known_findings.read(Path(baseline)) if baseline and not write_baseline else Counter[str]()

@@ -45,6 +45,7 @@ class Options:
     base: str | None = None
     chat_template: str | None = None
     lora: str | None = None
+    data: str | None = None
 
     def checks(self) -> list[Check]:
         """The rules that run. A file too broken for one of them is always told, unless told not to."""
@@ -60,6 +61,10 @@ class Options:
             given["base_source"] = LocalFolder(self.base)
         if self.chat_template:
             given["chat_template"] = {"default": Template(template_text(self.chat_template), self.chat_template, None)}
+        if self.data:
+            from modelcheck.dataset.splits import open_data
+
+            given["data"] = open_data(self.data)
         return given
 
     def set_up(self, source: Source, folder: Path | None = None) -> Source:
@@ -93,7 +98,7 @@ def lint_objects(objects: Mapping[str, object], options: Options) -> TargetRepor
     started = time.perf_counter()
     with ExitStack() as stack:
         renderer, source = stack.enter_context(Renderer()), stack.enter_context(LiveObjects(objects))
-        given = options.given() | {"renderer": renderer}
+        given = options.given() | source.given | {"renderer": renderer}
         report = lint_source("live objects", options.set_up(source), checks, given, options.pedantic)
     report.seconds = round(time.perf_counter() - started, 4)
     return report
@@ -163,12 +168,12 @@ def check_target(check: Check, target: str | os.PathLike[str] | None, objects: M
     if (target is None) == (not objects):
         raise TypeError(f"{check.slug}: pass either the path of a checkpoint or live objects (tokenizer=, model=, ...)")
     with ExitStack() as stack:
-        source = (
-            Options().set_up(LocalFolder(target), Path(target))
-            if target is not None
-            else Options().set_up(stack.enter_context(LiveObjects(objects)))
-        )
-        given = Options().given() | {"renderer": stack.enter_context(Renderer()), "source": source}
+        given = Options().given() | {"renderer": stack.enter_context(Renderer())}
+        if target is not None:
+            given["source"] = Options().set_up(LocalFolder(target), Path(target))
+        else:
+            live = stack.enter_context(LiveObjects(objects))
+            given |= live.given | {"source": Options().set_up(live)}
         try:
             return _answer(check, Resolver(packs.load().facts, given))
         except NotPassed as missing:

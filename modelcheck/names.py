@@ -7,8 +7,8 @@ JINJA, LEGACY = "chat_template.jinja", "chat_template.json"
 TEMPLATE_FOLDER = "additional_chat_templates"
 # What transformers can make a tokenizer.json of.
 CONVERTIBLE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")
-# The source of live objects writes the first rows of the training set's `text` column there.
-TRAINING_TEXTS = "train_dataset.text.json"
+# What a trainer's data sets would be saved as: by these names a source says that it was passed none.
+TRAIN_ROWS, EVAL_ROWS = "train.jsonl", "eval.jsonl"
 # The largest published tokenizer_config.json known to us is 1.2 MB (Gemma 3).
 TEXT_LIMIT = 16 << 20
 # What `--weights` may say: headers only, what rules usually want, every tensor to its end.

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WEIGHTS, ADAPTER, TOKENIZER = "model.safetensors", "adapter_tensors.json", "tokenizer_config.json"
-BASE = "base/"
-NO_FILES = ("tensors.json", ADAPTER, "target")
+BASE, DATA = "base/", "data"
+ROWS = ("train.jsonl", "eval.jsonl")
+NO_FILES = ("tensors.json", ADAPTER, "target", *ROWS)
 
 
 def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
@@ -34,7 +35,8 @@ def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
     adapter_model.safetensors is to hold, {name: [dtype, shape, fill]}. A chat_template.jinja takes the place of the
     template in tokenizer_config.json, unless the overlay names one there too. `target` is no file but the runtimes that
     `lint_overlay` lints for, as for `--target`. Names that begin with `base/` are an overlay of the base, which
-    is then written into the folder `base` inside.
+    is then written into the folder `base` inside. `train.jsonl` and `eval.jsonl` are laid over the rows of a healthy
+    data set, line by line (`null` takes a row out, further lines are added), in the folder `data` inside.
     """
     if of_base := {name.removeprefix(BASE): text for name, text in overlay.items() if name.startswith(BASE)}:
         write_overlay(folder / BASE, of_base)
@@ -51,6 +53,8 @@ def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
             files.pop(name, None)
         elif name not in NO_FILES:
             files[name] = _patched(files.get(name, b""), text)
+    if any(name in overlay for name in ROWS):
+        files |= {f"{DATA}/{name}": _rows(tiny.rows(name), overlay.get(name, "")) for name in ROWS}
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
@@ -65,8 +69,10 @@ def lint_overlay(overlay: Mapping[str, str], **options: Any) -> Report:
 
 
 def options_of(folder: Path, overlay: Mapping[str, str]) -> dict[str, Any]:
-    """The options of lint that an overlay in that folder stands for: its runtimes, its base."""
+    """The options of lint that an overlay in that folder stands for: its runtimes, its base, its data."""
     options: dict[str, Any] = {"target": overlay["target"].split()} if "target" in overlay else {}
+    if any(name in overlay for name in ROWS):
+        options["data"] = str(folder / DATA)
     return options | ({"base": str(folder / BASE)} if any(name.startswith(BASE) for name in overlay) else {})
 
 
@@ -101,6 +107,12 @@ def _patched(content: bytes, text: str) -> bytes:
     except ValueError:  # a new file, or one that is no JSON before or after
         return text.encode()
     return json.dumps(merge_patch(document, patch), indent=2).encode()
+
+
+def _rows(rows: Sequence[Mapping[str, Any]], text: str) -> bytes:
+    lines = text.splitlines()
+    lines += map(json.dumps, rows[len(lines) :])
+    return "".join(f"{line}\n" for line in lines if line != "null").encode()
 
 
 def _weights(changes: Mapping[str, Any], healthy: Mapping[str, NDArray[np.float32]]) -> bytes:

@@ -62,6 +62,34 @@ TOKENIZER_CONFIG = {
 }
 
 
+# What the tiny model is to learn, and what it is asked afterwards.
+QUESTIONS = {
+    "train.jsonl": (
+        ("What is a token?", "A piece of text."),
+        ("What does a tokenizer do?", "It turns text into tokens."),
+        ("What is a template?", "It frames the turns."),
+        ("What ends a turn?", "A token of its own."),
+        ("What is an embedding?", "A row for a token."),
+        ("What is a shard?", "One of several files."),
+        ("What holds the weights?", "The checkpoint."),
+        ("What is padding?", "Tokens that fill a row."),
+        ("What is a rank?", "The width of an update."),
+        ("What is a batch?", "Rows of one step."),
+        ("What is a step?", "One update of the weights."),
+        ("What is an epoch?", "Every row once."),
+    ),
+    "eval.jsonl": (("What is a head?", "A part of attention."), ("What is a layer?", "A part of the model.")),
+}
+
+
+def rows(file: str) -> list[dict[str, Any]]:
+    """The rows of a healthy data set: `train.jsonl` or `eval.jsonl`."""
+    return [
+        {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+        for question, answer in QUESTIONS[file]
+    ]
+
+
 @functools.cache
 def files() -> Mapping[str, bytes]:
     """{file name: content} of the healthy checkpoint."""

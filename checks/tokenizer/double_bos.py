@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from modelcheck.check import check
 from modelcheck.facts.conversations import Rendering
+from modelcheck.facts.dataset import Dataset
 from modelcheck.facts.tokenizer import Tokenizer
 from modelcheck.finding import Finding, Severity
-from modelcheck.names import TRAINING_TEXTS
 
 
 @check("TOK005", severity=Severity.ERROR)
@@ -16,6 +16,7 @@ def double_bos(
     tokenizer: Tokenizer,
     conversations: Mapping[str, Rendering] | None = None,
     training_texts: tuple[str, ...] | None = None,
+    dataset: Dataset | None = None,
 ) -> Iterator[Finding]:
     """The chat template writes a BOS and the tokenizer adds another.
 
@@ -58,7 +59,7 @@ def double_bos(
                 f"the training texts begin with {names} and encoding them adds {names} again, expected one: "
                 "every row is trained behind two BOS tokens, which serving does not send"
             )
-            yield Finding(message, TRAINING_TEXTS.removesuffix(".json"))
+            yield Finding(message, dataset.train.file if dataset and dataset.train else None)
             return
     for rendering in (conversations or {}).values():
         if _begins(tokenizer, rendering.text("prompt") or "", added):

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+# Roles that chat templates know; others are a template's own.
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function", "ipython"})
+
 Message = Mapping[str, Any]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import itertools
 import json
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,6 +28,8 @@ ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 BATCH = 256
 # By which `save_to_disk` is known: of one split, of several.
 SAVED, SAVED_SPLITS = "state.json", "dataset_dict.json"
+# Rows of a live data set that lint looks at: each may be read from a network or made by a function.
+LIVE_ROWS = 1000
 TRUE = ("true", "yes", "1")
 
 RawRow = tuple[int, Row | BadRow]
@@ -34,10 +37,19 @@ RawRow = tuple[int, Row | BadRow]
 
 @dataclass(frozen=True, slots=True)
 class RawRows:
-    """Rows as they lie in a file, each with its number from 1; iterated over as often as one likes."""
+    """Rows as they lie in a file, each with its number from 1; iterated over as often as one likes.
+
+    `live` says that they are a trainer's objects, which may be costly to make: no more than `most` are looked at.
+    """
 
     name: str
     read: Callable[[], Iterator[RawRow]]
+    live: bool = False
+
+    @property
+    def most(self) -> int | None:
+        """How many rows lint may look at, where the rows are costly."""
+        return LIVE_ROWS if self.live else None
 
     def __iter__(self) -> Iterator[RawRow]:
         return self.read()
@@ -111,15 +123,16 @@ def open_hub(dataset: str, split: str, revision: str | None) -> RawRows:
         raise UsageError(f"{name}: {_reason(error)}") from None
 
 
-def of_object(rows: Iterable[Any], name: str) -> RawRows:
-    """The rows of a live data set."""
+def of_object(rows: Iterable[Any], name: str, *, live: bool = False) -> RawRows:
+    """The rows of an object that is iterated over, such as a data set of `datasets`; of a mapping, of all its sets."""
 
     def read() -> Iterator[RawRow]:
-        for number, row in enumerate(rows, 1):
+        sets = rows.values() if isinstance(rows, Mapping) else [rows]
+        for number, row in enumerate(itertools.chain.from_iterable(sets), 1):
             fits = isinstance(row, Mapping)
             yield number, row if fits else BadRow(number, name, f"is a {type(row).__name__}, expected a mapping")
 
-    return RawRows(name, read)
+    return RawRows(name, read, live)
 
 
 def _jsonl(path: Path, name: str) -> Iterator[RawRow]:

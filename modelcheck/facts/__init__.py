@@ -8,14 +8,17 @@ from .base_modules import base_modules
 from .chat_template import chat_template, is_chat
 from .config import config, generation_config
 from .conversations import conversations, rendered
+from .dataset import data, dataset
 from .differences import differences
 from .embeddings import embeddings
 from .emitted import emitted
+from .encoded_rows import encoded_rows, row_limit
 from .expected import architecture_table, expected_tensors
 from .files import files
 from .finite import non_finite
 from .gaps import tensor_gaps
 from .heads import tie
+from .leaks import leaks
 from .lora_targets import lora_targets
 from .rebuilt import rebuilt_tokenizer
 from .rope import ropes
@@ -43,14 +46,18 @@ __all__ = [
     "chat_template",
     "config",
     "conversations",
+    "data",
+    "dataset",
     "differences",
     "embeddings",
     "emitted",
+    "encoded_rows",
     "expected_tensors",
     "files",
     "fits_base",
     "generation_config",
     "is_chat",
+    "leaks",
     "lora",
     "lora_targets",
     "non_finite",
@@ -58,6 +65,7 @@ __all__ = [
     "rebuilt_tokenizer",
     "rendered",
     "ropes",
+    "row_limit",
     "rows",
     "shards",
     "special_tokens",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from modelcheck.fact import fact
-from modelcheck.names import TRAINING_TEXTS
 
-from .files import Files
+from .dataset import Dataset
 
 
 @fact
-def training_texts(files: Files) -> tuple[str, ...]:
-    """The first texts of the training set's `text` column, which trainers such as TRL encode as they stand."""
-    files.require(TRAINING_TEXTS, "no training set with a text column was passed")
-    return tuple(files.json(TRAINING_TEXTS))
+def training_texts(dataset: Dataset) -> tuple[str, ...]:
+    """The rows of the training set that are texts, which trainers such as TRL encode as they stand."""
+    rows = dataset.train.examples if dataset.train else ()
+    return tuple(row.text for row in rows if row.text is not None)

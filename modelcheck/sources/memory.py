@@ -6,24 +6,25 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from itertools import islice
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
+from modelcheck.dataset.limit import RowLimit
+from modelcheck.dataset.read import RawRows, of_object
+from modelcheck.dataset.splits import EVAL, TRAIN
 from modelcheck.errors import UsageError
-from modelcheck.names import SINGLE, TRAINING_TEXTS
+from modelcheck.names import SINGLE, TRAIN_ROWS
 from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.tensor_file import TensorFile
 
-SAMPLE_ROWS = 100
 # Where PEFT keeps the layer that it wrapped.
 WRAPPED = re.compile(r"(\.base_layer|\.original_module)+\.")
 # Which object brings which file.
 BRINGS = {
     "tokenizer": ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     "model": ("config.json", "generation_config.json", SINGLE),
-    "train_dataset": (TRAINING_TEXTS,),
+    "train_dataset": (TRAIN_ROWS,),
 }
 
 
@@ -53,14 +54,23 @@ class LiveObjects:
             self._texts["adapter_config.json"] = _json(
                 _method(self._objects["peft_config"], "peft_config", "to_dict")()
             )
-        if "train_dataset" in self._objects and (texts := _texts(self._objects["train_dataset"])):
-            self._texts[TRAINING_TEXTS] = _json(texts)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The facts that no file of the checkpoint holds: the rows of the data sets, and where training cuts them."""
+        splits = {TRAIN: "train_dataset", EVAL: "eval_dataset"}
+        data = {split: _rows(self._objects[name], name) for split, name in splits.items() if name in self._objects}
+        given: dict[str, Any] = {"data": data} if data else {}
+        limit = getattr(self._objects.get("args"), "max_length", None)
+        if type(limit) is int and limit > 0:
+            given["row_limit"] = RowLimit(limit, "max_length of the training arguments", binding=True)
+        return given
 
     def sizes(self) -> Mapping[str, int]:
         saved = self._saved.sizes() if self._saved else {}
@@ -122,9 +132,14 @@ def _saved_names(state: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _texts(dataset: Any) -> list[str]:
-    rows = (row.get("text") for row in islice(iter(dataset), SAMPLE_ROWS) if isinstance(row, Mapping))
-    return [text for text in rows if isinstance(text, str)]
+def _rows(rows: Any, name: str) -> RawRows:
+    try:
+        once = iter(rows) is rows
+    except TypeError:
+        raise UsageError(f"{name}= is a {type(rows).__name__}, which cannot be iterated over") from None
+    if once:
+        raise UsageError(f"{name}= is an iterator: looking at its rows would use them up; pass a list or a data set")
+    return of_object(rows, name, live=True)
 
 
 def _json(value: Any) -> bytes:

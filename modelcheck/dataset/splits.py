@@ -1,0 +1,45 @@
+"""What `--data FILE|DIR` names: training rows, and in a folder the evaluation rows beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from modelcheck.dataset.read import ENDINGS, SAVED_SPLITS, RawRows, open_file
+from modelcheck.errors import UsageError
+
+TRAIN, EVAL = "train", "eval"
+# What a split is called, the first that is there.
+NAMES = {TRAIN: ("train", "training"), EVAL: ("eval", "evaluation", "validation", "valid", "dev", "test")}
+
+
+def open_data(data: str) -> Mapping[str, RawRows]:
+    """{split: its rows}. A file is training rows. Raises UsageError for what cannot be read."""
+    path = Path(data)
+    if not path.is_dir():
+        return {TRAIN: open_file(path)}
+    if (path / SAVED_SPLITS).is_file():
+        return _splits_of(path)
+    files = {
+        split: file
+        for split, names in NAMES.items()
+        if (file := next((f for n in names for e in ENDINGS if (f := path / f"{n}{e}").is_file()), None))
+    }
+    if not files:  # a lone split that `datasets` saved, or nothing
+        return {TRAIN: open_file(path)}
+    if TRAIN not in files:
+        raise UsageError(
+            f"--data {data}: holds {files[EVAL].name} but no training rows, expected train.jsonl or the like"
+        )
+    return {split: open_file(file) for split, file in files.items()}
+
+
+def _splits_of(path: Path) -> Mapping[str, RawRows]:
+    found = {
+        split: rows
+        for split, names in NAMES.items()
+        if (rows := next((open_file(path, split=n) for n in names if (path / n).is_dir()), None))
+    }
+    if TRAIN not in found:
+        raise UsageError(f"--data {path}: has no split called {' or '.join(NAMES[TRAIN])}")
+    return found
