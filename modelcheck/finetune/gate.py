@@ -29,6 +29,7 @@ from modelcheck.finetune.stats import (
     holm,
     items_needed,
     mcnemar,
+    no_change,
     power_at,
     sd,
     with_seeds,
@@ -100,7 +101,7 @@ def _paired(items: Sequence[Item], role: Guard | Target, suite: str, metric: str
     lower, upper = difference_bounds(of, policy.alpha)
     goal = -role.margin if isinstance(role, Guard) else role.min_gain
     verdict = decide(lower, upper, goal, None)
-    pairs = _pairs(items, runs, of, goal, policy)
+    pairs = _pairs(items, runs, of.p_below(0.0), goal, policy)
     result = Result(
         suite=suite,
         metric=metric,
@@ -146,12 +147,13 @@ def _without_lost(result: Result, lost: Sequence[Item]) -> Result:
     return replace(result, verdict=Verdict.FAIL, notes=(*result.notes, note))
 
 
-def _pairs(items: Sequence[Item], runs: Sequence[float], of: Estimate, goal: float, policy: Policy) -> Pairs:
+def _pairs(items: Sequence[Item], runs: Sequence[float], p_regressed: float, goal: float, policy: Policy) -> Pairs:
     losses = [item for item in items if item.difference < 0]
     wins = sum(item.difference > 0 for item in items)
     single = len(runs) == 1 and len(items[0].base) == 1
     binary = single and all(item.before in (0, 1) and item.after in (0, 1) for item in items)
     sampling = _sampling(items)
+    unchanged = no_change([item.before for item in items], [item.cluster for item in items])
     total = sd([item.difference for item in items]) ** 2 if len(items) > 1 else 0.0
     wrong = [item for item in items if item.difference < 0 or item.after < 0.5]
     return Pairs(
@@ -161,8 +163,8 @@ def _pairs(items: Sequence[Item], runs: Sequence[float], of: Estimate, goal: flo
         between=max(0.0, total - sampling),
         within=sampling,
         runs=tuple(runs),
-        p_regressed=of.p_below(0.0),
-        power=power_at(-goal, of, policy.alpha) if goal < 0 and math.isfinite(of.se) else 0.0,
+        p_regressed=p_regressed,
+        power=power_at(-goal, unchanged, policy.alpha) if goal < 0 and math.isfinite(unchanged.se) else 0.0,
         lost_critical=tuple(item for item in items if item.first.critical and item.lost),
         starts_right=sum(map(_starts_right, losses)),
         worst=tuple(sorted(wrong, key=lambda i: (i.difference, i.after, i.first.item))[:WORST]),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from modelcheck.finetune.hints import Hint, explaining
 from modelcheck.finetune.verdict import Pairs, Result, Verdict
 
 SHOWN = "the worst items show what it answers now"
@@ -19,9 +20,9 @@ NEXT = {
 RATES = {"stop": "answers that stop by themselves", "truncation": "answers cut by the limit", "length": "length ratio"}
 
 
-def message(result: Result) -> str:
-    """The result in one paragraph, without a full stop at its end."""
-    return "; ".join([f"{result.suite} {result.metric}: {_seen(result)}", asked(result), *_details(result)])
+def message(result: Result, hints: Sequence[Hint] = ()) -> str:
+    """The result in one paragraph, without a full stop at its end. A hint that explains it says what to do next."""
+    return "; ".join([f"{result.suite} {result.metric}: {_seen(result)}", asked(result), *_details(result, hints)])
 
 
 def asked(result: Result) -> str:
@@ -47,7 +48,7 @@ def _seen(result: Result) -> str:
     return f"{what} {result.value:.3f} on {size}, {interval} {result.lower:.3f} to {result.upper:.3f}"
 
 
-def _details(result: Result) -> Iterator[str]:
+def _details(result: Result, hints: Sequence[Hint]) -> Iterator[str]:
     pairs = result.pairs
     if pairs is not None and (result.verdict is not Verdict.PASS or pairs.losses):
         yield _pairs(pairs)
@@ -59,7 +60,9 @@ def _details(result: Result) -> Iterator[str]:
     if result.verdict is Verdict.INCONCLUSIVE:
         yield from _undecided(result)
     elif result.verdict is Verdict.FAIL:
-        yield f"next: {NEXT[result.metric if result.role == 'behaviour' else result.role]}"
+        cause = next(iter(explaining([result], hints)), None)
+        usual = NEXT[result.metric if result.role == "behaviour" else result.role]
+        yield f"next: {usual}" if cause is None else f"next: mend the likely cause first, {cause.source}"
 
 
 def _pairs(pairs: Pairs) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from modelcheck.finetune.distributions import z
 from modelcheck.finetune.pairing import by_item, mean, unit
 from modelcheck.finetune.samples import Sample
-from modelcheck.finetune.stats import Estimate, detectable, estimate, items_needed
+from modelcheck.finetune.stats import Estimate, detectable, items_needed, no_change
 from modelcheck.finetune.verdict import Floor, Guard, Policy, Role, Target
 
 
@@ -26,16 +26,15 @@ class Plan:
 
 
 def plan(base: Iterable[Sample], role: Role, suite: str = "suite", policy: Policy | None = None) -> Plan:
-    """Say whether the suite is large enough for its margin, gain or minimum.
+    """Say whether the suite is large enough for its margin, gain or minimum; the spread is guessed (`no_change`).
 
-    The differences are not there yet. They are guessed to spread as the base's own item means do, which is so where
-    the scores before and after correlate by a half; with no correlation they spread 1.4 times as much.
+    Raises NotComparable where there are no samples, or repeats are missing.
     """
     policy = policy or Policy()
     found = by_item(base, f"{suite}: base").values()
     scores = [mean(s.score for s in samples) for samples in found]
     centre = mean(scores)
-    guess = estimate([score - centre for score in scores], [unit(samples[0]) for samples in found])
+    guess = no_change(scores, [unit(samples[0]) for samples in found])
     if isinstance(role, Floor):
         return _floor(guess, centre, role, suite, policy)
     mde = detectable(guess, policy.alpha, policy.power) if math.isfinite(guess.se) else 1.0

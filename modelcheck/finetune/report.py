@@ -19,7 +19,7 @@ COLUMNS = ("suite", "metric", "n x R", "base", "tuned", "diff", "CI", "margin/go
 SHOWN = 3
 LONGEST = 120
 ONE_RUN = "one training run: the intervals do not cover what another seed would give"
-UNEXPLAINED = "no static finding and no audit explains what failed"
+UNEXPLAINED = "none that a static finding or an audit knows of"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +107,14 @@ def _goal(result: Result) -> str:
 
 
 def _paragraphs(report: GateReport) -> Iterator[tuple[str, str]]:
-    for result in report.results:
-        if result.verdict is not Verdict.PASS or result.notes:
-            yield result.verdict, message(result)
-    failed = [result for result in report.results if result.verdict is Verdict.FAIL]
     found = explaining(report.results, report.hints)
     for hint in found:
-        yield "hint", f"{hint.message} ({hint.source})"
-    if failed and not found:
-        yield "hint", UNEXPLAINED
+        yield "likely cause", f"{hint.message} ({hint.source})"
+    if not found and any(result.verdict is Verdict.FAIL for result in report.results):
+        yield "likely cause", UNEXPLAINED
+    for result in report.results:
+        if result.verdict is not Verdict.PASS or result.notes:
+            yield result.verdict, message(result, found)
     guards = [result for result in report.results if result.role == "guard"]
     if worse := regressed(guards, report.policy.alpha):
         yield "got worse", f"{', '.join(result.suite for result in worse)} (all guards tested together, Holm)"
