@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from modelcheck import UsageError
 from modelcheck.finetune.gate import (
+    Ceiling,
     Floor,
     Guard,
     NotComparable,
@@ -31,7 +32,7 @@ from modelcheck.finetune.messages import message
 from modelcheck.finetune.plan import plan
 from modelcheck.finetune.rates import length, overfit, stop, truncation
 from modelcheck.finetune.samples import Sample
-from modelcheck.finetune.verdict import decide
+from modelcheck.finetune.verdict import Role, decide
 
 PASS, FAIL, INCONCLUSIVE = Verdict
 GUARD, TARGET = Guard(0.05), Target(0.3)
@@ -268,6 +269,13 @@ class TestFloors:
         samples = run(right(good, of))
         assert compare(samples, samples, role=Floor(0.98)).verdict is verdict
 
+    def test_a_ceiling_is_a_floor_upside_down(self) -> None:
+        never, always = run(right(0, 300)), run(right(300, 300))
+        assert compare(never, never, role=Ceiling(0.02)).verdict is PASS
+        result = compare(always, always, role=Ceiling(0.02))
+        assert (result.verdict, result.role) == (FAIL, "ceiling")
+        assert "at most 0.02 is asked" in message(result)
+
     def test_what_would_decide(self) -> None:
         perfect = run(right(100))
         result = compare(perfect, perfect, role=Floor(0.98))
@@ -333,11 +341,12 @@ class TestPlan:
             (right(10), TARGET, True, "can show"),
             (right(100), Floor(0.98), False, "even without one failure that takes 133 items"),
             (right(300, 300), Floor(0.98), True, "300 items"),
+            (right(0), Ceiling(0.02), False, "even without one failure that takes 133 items"),
             ([1.0], GUARD, False, "no number of items would do"),
         ],
     )
     def test_says_whether_the_suite_is_large_enough(
-        self, base: list[float], role: Guard | Target | Floor, reachable: bool, words: str
+        self, base: list[float], role: Role, reachable: bool, words: str
     ) -> None:
         planned = plan(run(base), role, "general")
         assert planned.reachable is reachable
@@ -384,10 +393,8 @@ class TestMessages:
         tuned = run(right(0), reference="sun tree", answers=["sun tree tree tree"] * 100)
         assert "100 of the lost answers begin with the reference and go on" in message(compare(base, tuned, role=GUARD))
 
-    @given(st.integers(2, 120), st.integers(0, 120), st.sampled_from([GUARD, TARGET, Floor(0.98)]))
-    def test_every_message_is_one_line_and_says_what_next(
-        self, n: int, good: int, role: Guard | Target | Floor
-    ) -> None:
+    @given(st.integers(2, 120), st.integers(0, 120), st.sampled_from([GUARD, TARGET, Floor(0.98), Ceiling(0.1)]))
+    def test_every_message_is_one_line_and_says_what_next(self, n: int, good: int, role: Role) -> None:
         result = compare(run(right(n, n)), run(right(min(good, n), n)), role=role)
         text = message(result)
         assert "\n" not in text

@@ -20,9 +20,8 @@ from modelcheck.finetune.report import GateReport, markdown, text
 from modelcheck.manual import SYMPTOMS
 
 HOSTILE = "<script>|`x` @someone #1 [a](http://b) \u202e\x1b[31m\nnext"
-EOS = Hint(
-    "0 of 474 supervised labels are <|im_end|>: the model cannot learn to stop", "label audit, item data", SYMPTOMS[:1]
-)
+UNSTOPPED = "0 of 474 supervised labels are <|im_end|>: the model cannot learn to stop"
+EOS = Hint(UNSTOPPED, "label audit, item data", SYMPTOMS[:1])
 SLOW = Hint("use_cache is false", "CFG005 use-cache-false", (SYMPTOMS[5],))
 
 
@@ -75,10 +74,7 @@ def test_the_table_has_a_row_for_every_result() -> None:
 
 def test_a_failure_is_explained() -> None:
     lines = text(report(), width=1000).splitlines()
-    assert (
-        "likely cause: 0 of 474 supervised labels are <|im_end|>: the model cannot learn to stop (label audit, item data)"
-        in lines
-    )
+    assert f"likely cause: {UNSTOPPED} (label audit, item data)" in lines
     assert not any("use_cache" in line for line in lines)
     [copy] = [line for line in lines if line.startswith("FAIL: copy exact: fell from 1.000 to 0.390")]
     assert copy.endswith("next: mend the likely cause first, label audit, item data")
@@ -156,7 +152,7 @@ MAYBE = {"type": ["number", "null"]}
 RESULT: dict[str, Any] = {
     "suite": {"type": "string"},
     "metric": {"type": "string"},
-    "role": {"enum": ["guard", "target", "floor", "behaviour", "overfit"]},
+    "role": {"enum": ["guard", "target", "floor", "ceiling", "behaviour", "overfit"]},
     "items": {"type": "integer"},
     "clusters": {"type": "integer"},
     "repeats": {"type": "integer"},
@@ -174,6 +170,7 @@ RESULT: dict[str, Any] = {
     "needed": {"type": ["integer", "null"]},
     "needed_if": {"type": ["string", "null"]},
     "message": {"type": "string"},
+    "lost": {"type": "array", "items": {"type": "string"}},
     "notes": {"type": "array", "items": {"type": "string"}},
     "slices": {"type": "object"},
     "pairs": {"type": ["object", "null"]},

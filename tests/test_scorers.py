@@ -155,6 +155,10 @@ def test_thinking_is_stripped_strictly(text: str, answer: str) -> None:
     assert strip(text) == answer
 
 
+def test_thinking_left_open_may_be_kept() -> None:
+    assert strip("<think>a</think>5<think>b", unclosed="keep") == "5<think>b"
+
+
 def test_other_tags() -> None:
     tags = [("<think", "</think"), ("[THINK]", "[/THINK]")]
     assert strip("[THINK]hm[/THINK] yes", tags) == "yes"

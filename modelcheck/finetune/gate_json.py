@@ -52,6 +52,7 @@ def _result(result: Result, report: GateReport) -> dict[str, Any]:
         "needed": None if result.needed is None else result.needed.items,
         "needed_if": None if result.needed is None else result.needed.assumption,
         "message": message(result, report.hints),
+        "lost": list(result.lost),
         "notes": list(result.notes),
         "slices": {name: {"base": b, "tuned": t, "items": n} for name, (b, t, n) in result.slices.items()},
         "pairs": None if result.pairs is None else _pairs(result.pairs),
@@ -63,7 +64,6 @@ def _pairs(pairs: Pairs) -> dict[str, Any]:
     return {
         **{name: getattr(pairs, name) for name in names},
         "runs": list(pairs.runs),
-        "lost_critical": [item.first.item for item in pairs.lost_critical],
         "worst": [_item(item) for item in pairs.worst],
     }
 

@@ -12,6 +12,7 @@ NEXT = {
     "guard": f"mix rows of the old skill into the training data, or train with a lower rate or fewer steps; {SHOWN}",
     "target": f"see that the weights changed and that the answers carry the loss, then train on more rows; {SHOWN}",
     "floor": f"read what is wrong: {SHOWN}",
+    "ceiling": f"read what is wrong: {SHOWN}",
     "stop": "see that the labels hold the end-of-turn token and that the engine stops at it",
     "truncation": "read the longest answers: where they are right raise max_tokens, else the model does not stop",
     "length": "read the longest and the shortest answers beside those of the base",
@@ -54,8 +55,9 @@ def _details(result: Result, hints: Sequence[Hint]) -> Iterator[str]:
         yield _pairs(pairs)
     if pairs is not None and result.verdict is Verdict.FAIL and pairs.starts_right:
         yield f"{pairs.starts_right} of the lost answers begin with the reference and go on"
-    if pairs is not None and pairs.lost_critical:
-        yield "lost critical items: " + ", ".join(item.first.item[:12] for item in pairs.lost_critical[:5])
+    if result.lost:
+        named = ", ".join(item[:12] for item in result.lost[:5]) + ", ..." * (len(result.lost) > 5)
+        yield f"{len(result.lost)} critical item{'s' * (len(result.lost) > 1)} lost, none may be ({named})"
     yield from result.notes
     if result.verdict is Verdict.INCONCLUSIVE:
         yield from _undecided(result)

@@ -56,7 +56,7 @@ def text(report: GateReport, width: int = 100) -> str:
         lines.append(f"worst items of {printable(result.suite)} (more in gate.json):")
         for item in _worst(result):
             lines.append(f"  {item.first.item[:12]}  {_short(item.first.prompt)}")
-            lines += [f"    {label:<9} {_short(answer)}" for label, answer in _sides(item)]
+            lines += [f"    {label:<9} {answer}" for label, answer in _sides(item)]
     return "\n".join(lines)
 
 
@@ -70,7 +70,7 @@ def markdown(report: GateReport) -> str:
         lines += ["", f"<details><summary>Worst items of {_escaped(result.suite)}</summary>", ""]
         lines += [_line(["prompt", "expected", "base", "tuned"]), "|---|---|---|---|"]
         for item in _worst(result):
-            cells = [_short(item.first.prompt), *(_short(answer) for _, answer in _sides(item))]
+            cells = [_short(item.first.prompt), *(answer for _, answer in _sides(item))]
             lines.append(_line([f"<code>{_escaped(cell)}</code>" for cell in cells]))
         lines += ["", "</details>"]
     return "\n".join([*lines, ""])
@@ -138,11 +138,11 @@ def _worst(result: Result) -> tuple[Item, ...]:
 
 
 def _sides(item: Item) -> Iterator[tuple[str, str]]:
-    yield "expected", expected(item)
+    yield "expected", _short(expected(item))
     for label, samples in (("base", item.base), ("tuned", item.tuned[0])):
         sample = _lowest(samples)
         cut = "" if sample.stopped else " [cut]"
-        yield label, f"{sample.answer[:LONGEST] or '(empty)'}{cut} = {sample.score:.2f}"
+        yield label, f"{_short(sample.answer) or '(empty)'}{cut} = {sample.score:.2f}"
 
 
 def expected(item: Item) -> str:
@@ -157,7 +157,7 @@ def _lowest(samples: tuple[Sample, ...]) -> Sample:
 
 def _short(words: str) -> str:
     line = printable(words)
-    return line if len(line) <= LONGEST + 20 else f"{line[:LONGEST]}..."
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
 def _line(cells: list[str]) -> str:
