@@ -53,7 +53,11 @@ def _nonzero(value: float) -> float:
 
 def t_cdf(t: float, df: float) -> float:
     """P(T <= t) of Student's t with df > 0 degrees of freedom, which need not be whole."""
-    tail = 0.5 * beta_cdf(df / (df + t * t), df / 2, 0.5)
+    # Near the centre the first form would subtract two numbers that are nearly alike, in the tail the second.
+    centre = t * t < 1
+    tail = 0.5 * (
+        1 - beta_cdf(t * t / (df + t * t), 0.5, df / 2) if centre else beta_cdf(df / (df + t * t), df / 2, 0.5)
+    )
     return tail if t < 0 else 1 - tail
 
 

@@ -29,12 +29,14 @@ from modelcheck.finetune.stats import (
     holm,
     items_needed,
     mcnemar,
+    no_change,
     power_at,
     sd,
     with_seeds,
     within,
 )
 from modelcheck.finetune.verdict import (
+    Ceiling,
     Floor,
     Guard,
     Needed,
@@ -49,6 +51,7 @@ from modelcheck.finetune.verdict import (
 )
 
 __all__ = [
+    "Ceiling",
     "Floor",
     "Guard",
     "NotComparable",
@@ -78,17 +81,24 @@ def compare(
 ) -> Result:
     """Judge the samples of the tuned model, one run for each training seed, by those of the base.
 
-    `role` is what is asked: `Guard(margin)`, `Target(min_gain)` or `Floor(minimum)`. Raises NotComparable, which is a
-    UsageError, where the runs differ in items, prompts, repeats or clusters, or one of them is not complete.
+    `role` is what is asked: `Guard(margin)`, `Target(min_gain)`, `Floor(minimum)` or `Ceiling(maximum)`. Raises
+    NotComparable, a UsageError, where runs differ in items, prompts, repeats or clusters, or one is not complete.
     """
     policy = policy or Policy()
     if not tuned:
         raise NotComparable("no tuned run was given: pass its samples after those of the base")
     items = pair(base, *tuned)
-    if isinstance(role, Floor):
-        result = rate(items, lambda s: s.score, suite=suite, metric=metric, at_least=role.minimum, policy=policy)
-        return _without_lost(result, [item for item in items if item.first.critical and item.lost])
-    return _paired(items, role, suite, metric, policy)
+    if isinstance(role, Guard | Target):
+        result = _paired(items, role, suite, metric, policy)
+    else:
+        low, high = (role.minimum, None) if isinstance(role, Floor) else (None, role.maximum)
+        result = rate(items, _score, suite=suite, metric=metric, policy=policy, at_least=low, at_most=high)
+    lost = tuple(item.first.item for item in items if item.first.critical and item.lost)
+    return replace(result, verdict=Verdict.FAIL, lost=lost) if lost else result
+
+
+def _score(sample: Sample) -> float:
+    return sample.score
 
 
 def _paired(items: Sequence[Item], role: Guard | Target, suite: str, metric: str, policy: Policy) -> Result:
@@ -100,7 +110,7 @@ def _paired(items: Sequence[Item], role: Guard | Target, suite: str, metric: str
     lower, upper = difference_bounds(of, policy.alpha)
     goal = -role.margin if isinstance(role, Guard) else role.min_gain
     verdict = decide(lower, upper, goal, None)
-    pairs = _pairs(items, runs, of, goal, policy)
+    pairs = _pairs(items, runs, of.p_below(0.0), goal, policy)
     result = Result(
         suite=suite,
         metric=metric,
@@ -122,7 +132,7 @@ def _paired(items: Sequence[Item], role: Guard | Target, suite: str, metric: str
         slices=_slices(items),
         notes=_notes(items, over_items, of),
     )
-    return _without_lost(_not_too_small(result, of), pairs.lost_critical)
+    return _not_too_small(result, of)
 
 
 def _not_too_small(result: Result, of: Estimate) -> Result:
@@ -139,19 +149,13 @@ def _not_too_small(result: Result, of: Estimate) -> Result:
     return replace(result, verdict=Verdict.INCONCLUSIVE, needed=Needed(needed, "at this margin"))
 
 
-def _without_lost(result: Result, lost: Sequence[Item]) -> Result:
-    if not lost:
-        return result
-    note = f"{len(lost)} critical item{'s' * (len(lost) > 1)} lost, none may be"
-    return replace(result, verdict=Verdict.FAIL, notes=(*result.notes, note))
-
-
-def _pairs(items: Sequence[Item], runs: Sequence[float], of: Estimate, goal: float, policy: Policy) -> Pairs:
+def _pairs(items: Sequence[Item], runs: Sequence[float], p_regressed: float, goal: float, policy: Policy) -> Pairs:
     losses = [item for item in items if item.difference < 0]
     wins = sum(item.difference > 0 for item in items)
     single = len(runs) == 1 and len(items[0].base) == 1
     binary = single and all(item.before in (0, 1) and item.after in (0, 1) for item in items)
     sampling = _sampling(items)
+    unchanged = no_change([item.before for item in items], [item.cluster for item in items])
     total = sd([item.difference for item in items]) ** 2 if len(items) > 1 else 0.0
     wrong = [item for item in items if item.difference < 0 or item.after < 0.5]
     return Pairs(
@@ -161,9 +165,8 @@ def _pairs(items: Sequence[Item], runs: Sequence[float], of: Estimate, goal: flo
         between=max(0.0, total - sampling),
         within=sampling,
         runs=tuple(runs),
-        p_regressed=of.p_below(0.0),
-        power=power_at(-goal, of, policy.alpha) if goal < 0 and math.isfinite(of.se) else 0.0,
-        lost_critical=tuple(item for item in items if item.first.critical and item.lost),
+        p_regressed=p_regressed,
+        power=power_at(-goal, unchanged, policy.alpha) if goal < 0 and math.isfinite(unchanged.se) else 0.0,
         starts_right=sum(map(_starts_right, losses)),
         worst=tuple(sorted(wrong, key=lambda i: (i.difference, i.after, i.first.item))[:WORST]),
     )

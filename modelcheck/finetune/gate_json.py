@@ -27,7 +27,7 @@ def render(report: GateReport) -> str:
         "consequence": report.consequence,
         "alpha": report.policy.alpha,
         "power": report.policy.power,
-        "results": [_result(result, consequence(result, report.policy)) for result in report.results],
+        "results": [_result(result, report) for result in report.results],
         "regressed": [result.suite for result in regressed(report.results, report.policy.alpha)],
         "hints": [
             {"message": h.message, "source": h.source, "symptoms": list(h.symptoms), "explains": h in explained}
@@ -37,7 +37,7 @@ def render(report: GateReport) -> str:
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def _result(result: Result, outcome: str) -> dict[str, Any]:
+def _result(result: Result, report: GateReport) -> dict[str, Any]:
     numbers = ("base", "tuned", "value", "lower", "upper", "at_least", "at_most", "alpha", "mde")
     return {
         "suite": result.suite,
@@ -48,10 +48,11 @@ def _result(result: Result, outcome: str) -> dict[str, Any]:
         "repeats": result.repeats,
         **{name: _finite(getattr(result, name)) for name in numbers},
         "verdict": result.verdict,
-        "consequence": outcome,
+        "consequence": consequence(result, report.policy),
         "needed": None if result.needed is None else result.needed.items,
         "needed_if": None if result.needed is None else result.needed.assumption,
-        "message": message(result),
+        "message": message(result, report.hints),
+        "lost": list(result.lost),
         "notes": list(result.notes),
         "slices": {name: {"base": b, "tuned": t, "items": n} for name, (b, t, n) in result.slices.items()},
         "pairs": None if result.pairs is None else _pairs(result.pairs),
@@ -63,7 +64,6 @@ def _pairs(pairs: Pairs) -> dict[str, Any]:
     return {
         **{name: getattr(pairs, name) for name in names},
         "runs": list(pairs.runs),
-        "lost_critical": [item.first.item for item in pairs.lost_critical],
         "worst": [_item(item) for item in pairs.worst],
     }
 

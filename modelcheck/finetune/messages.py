@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from modelcheck.finetune.hints import Hint, explaining
 from modelcheck.finetune.verdict import Pairs, Result, Verdict
 
 SHOWN = "the worst items show what it answers now"
@@ -11,6 +12,7 @@ NEXT = {
     "guard": f"mix rows of the old skill into the training data, or train with a lower rate or fewer steps; {SHOWN}",
     "target": f"see that the weights changed and that the answers carry the loss, then train on more rows; {SHOWN}",
     "floor": f"read what is wrong: {SHOWN}",
+    "ceiling": f"read what is wrong: {SHOWN}",
     "stop": "see that the labels hold the end-of-turn token and that the engine stops at it",
     "truncation": "read the longest answers: where they are right raise max_tokens, else the model does not stop",
     "length": "read the longest and the shortest answers beside those of the base",
@@ -19,9 +21,9 @@ NEXT = {
 RATES = {"stop": "answers that stop by themselves", "truncation": "answers cut by the limit", "length": "length ratio"}
 
 
-def message(result: Result) -> str:
-    """The result in one paragraph, without a full stop at its end."""
-    return "; ".join([f"{result.suite} {result.metric}: {_seen(result)}", asked(result), *_details(result)])
+def message(result: Result, hints: Sequence[Hint] = ()) -> str:
+    """The result in one paragraph, without a full stop at its end. A hint that explains it says what to do next."""
+    return "; ".join([f"{result.suite} {result.metric}: {_seen(result)}", asked(result), *_details(result, hints)])
 
 
 def asked(result: Result) -> str:
@@ -47,19 +49,22 @@ def _seen(result: Result) -> str:
     return f"{what} {result.value:.3f} on {size}, {interval} {result.lower:.3f} to {result.upper:.3f}"
 
 
-def _details(result: Result) -> Iterator[str]:
+def _details(result: Result, hints: Sequence[Hint]) -> Iterator[str]:
     pairs = result.pairs
     if pairs is not None and (result.verdict is not Verdict.PASS or pairs.losses):
         yield _pairs(pairs)
     if pairs is not None and result.verdict is Verdict.FAIL and pairs.starts_right:
         yield f"{pairs.starts_right} of the lost answers begin with the reference and go on"
-    if pairs is not None and pairs.lost_critical:
-        yield "lost critical items: " + ", ".join(item.first.item[:12] for item in pairs.lost_critical[:5])
+    if result.lost:
+        named = ", ".join(item[:12] for item in result.lost[:5]) + ", ..." * (len(result.lost) > 5)
+        yield f"{len(result.lost)} critical item{'s' * (len(result.lost) > 1)} lost, none may be ({named})"
     yield from result.notes
     if result.verdict is Verdict.INCONCLUSIVE:
         yield from _undecided(result)
     elif result.verdict is Verdict.FAIL:
-        yield f"next: {NEXT[result.metric if result.role == 'behaviour' else result.role]}"
+        cause = next(iter(explaining([result], hints)), None)
+        usual = NEXT[result.metric if result.role == "behaviour" else result.role]
+        yield f"next: {usual}" if cause is None else f"next: mend the likely cause first, {cause.source}"
 
 
 def _pairs(pairs: Pairs) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from modelcheck.finetune.distributions import z
 from modelcheck.finetune.pairing import by_item, mean, unit
 from modelcheck.finetune.samples import Sample
-from modelcheck.finetune.stats import Estimate, detectable, estimate, items_needed
-from modelcheck.finetune.verdict import Floor, Guard, Policy, Role, Target
+from modelcheck.finetune.stats import Estimate, detectable, items_needed, no_change
+from modelcheck.finetune.verdict import Ceiling, Floor, Guard, Policy, Role, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +26,17 @@ class Plan:
 
 
 def plan(base: Iterable[Sample], role: Role, suite: str = "suite", policy: Policy | None = None) -> Plan:
-    """Say whether the suite is large enough for its margin, gain or minimum.
+    """Say whether the suite is large enough for its margin, gain or minimum; the spread is guessed (`no_change`).
 
-    The differences are not there yet. They are guessed to spread as the base's own item means do, which is so where
-    the scores before and after correlate by a half; with no correlation they spread 1.4 times as much.
+    Raises NotComparable where there are no samples, or repeats are missing.
     """
     policy = policy or Policy()
     found = by_item(base, f"{suite}: base").values()
     scores = [mean(s.score for s in samples) for samples in found]
     centre = mean(scores)
-    guess = estimate([score - centre for score in scores], [unit(samples[0]) for samples in found])
-    if isinstance(role, Floor):
-        return _floor(guess, centre, role, suite, policy)
+    guess = no_change(scores, [unit(samples[0]) for samples in found])
+    if not isinstance(role, Guard | Target):
+        return _limit(guess, centre, role, suite, policy)
     mde = detectable(guess, policy.alpha, policy.power) if math.isfinite(guess.se) else 1.0
     distance = role.margin if isinstance(role, Guard) else 1 - centre - role.min_gain
     needed = items_needed(guess, distance, policy.alpha, policy.power)
@@ -64,14 +63,16 @@ def _no_room(suite: str, role: Target, base: float, mde: float, needed: int | No
     )
 
 
-def _floor(guess: Estimate, base: float, role: Floor, suite: str, policy: Policy) -> Plan:
-    """A floor needs so many items that not one failure among them proves it (Wilson)."""
-    least = z(1 - policy.alpha) ** 2 * role.minimum / (1 - role.minimum)
+def _limit(guess: Estimate, base: float, role: Floor | Ceiling, suite: str, policy: Policy) -> Plan:
+    """A limit needs so many items that not one failure among them proves it (Wilson)."""
+    name, limit = ("min", role.minimum) if isinstance(role, Floor) else ("max", role.maximum)
+    allowed = 1 - limit if isinstance(role, Floor) else limit
+    least = z(1 - policy.alpha) ** 2 * (1 - allowed) / allowed
     needed = math.ceil(least * guess.items / guess.effective)
     reachable = guess.effective >= least
-    count = f"{suite}: {guess.items} items, min is {role.minimum:g}"
-    message = f"{count}: even without one failure that takes {needed} items; add items or lower min"
-    return Plan(guess.items, base, 1 - role.minimum, needed, reachable, count if reachable else message)
+    count = f"{suite}: {guess.items} items, {name} is {limit:g}"
+    message = f"{count}: even without one failure that takes {needed} items; add items or move {name}"
+    return Plan(guess.items, base, allowed, needed, reachable, count if reachable else message)
 
 
 def _remedy(needed: int | None, otherwise: str) -> str:

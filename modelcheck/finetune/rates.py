@@ -25,7 +25,7 @@ def rate(
     suite: str,
     metric: str,
     policy: Policy,
-    role: str = "floor",
+    role: str | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
 ) -> Result:
@@ -45,7 +45,7 @@ def rate(
     return Result(
         suite=suite,
         metric=metric,
-        role=role,
+        role=role or ("floor" if at_most is None else "ceiling"),
         items=seen.items,
         clusters=seen.clusters,
         repeats=len(items[0].base),
@@ -63,12 +63,12 @@ def rate(
     )
 
 
-def _needed(rate: float, limit: float, seen: Estimate, policy: Policy) -> Needed | None:
+def _needed(share: float, limit: float, seen: Estimate, policy: Policy) -> Needed | None:
     """The items that would decide a rate that really is what was seen."""
-    if rate == limit:
+    if share == limit:
         return None
-    spread = z(1 - policy.alpha) * math.sqrt(limit * (1 - limit)) + z(policy.power) * math.sqrt(rate * (1 - rate))
-    return Needed(math.ceil((spread / (rate - limit)) ** 2 * seen.items / seen.effective), AS_SEEN)
+    spread = z(1 - policy.alpha) * math.sqrt(limit * (1 - limit)) + z(policy.power) * math.sqrt(share * (1 - share))
+    return Needed(math.ceil((spread / (share - limit)) ** 2 * seen.items / seen.effective), AS_SEEN)
 
 
 def stop(items: Sequence[Item], at_least: float, policy: Policy, suite: str = "behaviour") -> Result:

@@ -19,7 +19,7 @@ COLUMNS = ("suite", "metric", "n x R", "base", "tuned", "diff", "CI", "margin/go
 SHOWN = 3
 LONGEST = 120
 ONE_RUN = "one training run: the intervals do not cover what another seed would give"
-UNEXPLAINED = "no static finding and no audit explains what failed"
+UNEXPLAINED = "none that a static finding or an audit knows of"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def text(report: GateReport, width: int = 100) -> str:
         lines.append(f"worst items of {printable(result.suite)} (more in gate.json):")
         for item in _worst(result):
             lines.append(f"  {item.first.item[:12]}  {_short(item.first.prompt)}")
-            lines += [f"    {label:<9} {_short(answer)}" for label, answer in _sides(item)]
+            lines += [f"    {label:<9} {answer}" for label, answer in _sides(item)]
     return "\n".join(lines)
 
 
@@ -70,7 +70,7 @@ def markdown(report: GateReport) -> str:
         lines += ["", f"<details><summary>Worst items of {_escaped(result.suite)}</summary>", ""]
         lines += [_line(["prompt", "expected", "base", "tuned"]), "|---|---|---|---|"]
         for item in _worst(result):
-            cells = [_short(item.first.prompt), *(_short(answer) for _, answer in _sides(item))]
+            cells = [_short(item.first.prompt), *(answer for _, answer in _sides(item))]
             lines.append(_line([f"<code>{_escaped(cell)}</code>" for cell in cells]))
         lines += ["", "</details>"]
     return "\n".join([*lines, ""])
@@ -107,15 +107,14 @@ def _goal(result: Result) -> str:
 
 
 def _paragraphs(report: GateReport) -> Iterator[tuple[str, str]]:
-    for result in report.results:
-        if result.verdict is not Verdict.PASS or result.notes:
-            yield result.verdict, message(result)
-    failed = [result for result in report.results if result.verdict is Verdict.FAIL]
     found = explaining(report.results, report.hints)
     for hint in found:
-        yield "hint", f"{hint.message} ({hint.source})"
-    if failed and not found:
-        yield "hint", UNEXPLAINED
+        yield "likely cause", f"{hint.message} ({hint.source})"
+    if not found and any(result.verdict is Verdict.FAIL for result in report.results):
+        yield "likely cause", UNEXPLAINED
+    for result in report.results:
+        if result.verdict is not Verdict.PASS or result.notes:
+            yield result.verdict, message(result, found)
     guards = [result for result in report.results if result.role == "guard"]
     if worse := regressed(guards, report.policy.alpha):
         yield "got worse", f"{', '.join(result.suite for result in worse)} (all guards tested together, Holm)"
@@ -139,11 +138,11 @@ def _worst(result: Result) -> tuple[Item, ...]:
 
 
 def _sides(item: Item) -> Iterator[tuple[str, str]]:
-    yield "expected", expected(item)
+    yield "expected", _short(expected(item))
     for label, samples in (("base", item.base), ("tuned", item.tuned[0])):
         sample = _lowest(samples)
         cut = "" if sample.stopped else " [cut]"
-        yield label, f"{sample.answer[:LONGEST] or '(empty)'}{cut} = {sample.score:.2f}"
+        yield label, f"{_short(sample.answer) or '(empty)'}{cut} = {sample.score:.2f}"
 
 
 def expected(item: Item) -> str:
@@ -158,7 +157,7 @@ def _lowest(samples: tuple[Sample, ...]) -> Sample:
 
 def _short(words: str) -> str:
     line = printable(words)
-    return line if len(line) <= LONGEST + 20 else f"{line[:LONGEST]}..."
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
 def _line(cells: list[str]) -> str:

@@ -98,7 +98,10 @@ def append(path: Path, samples: Iterable[Sample]) -> None:
 
 
 def _mend(file: IO[bytes]) -> None:
-    if not file.tell() or not file.seek(-1, os.SEEK_END) or file.read() == b"\n":
+    if not file.seek(0, os.SEEK_END):
+        return
+    file.seek(-1, os.SEEK_END)
+    if file.read() == b"\n":
         return
     file.seek(0)
     content = file.read()

@@ -89,6 +89,16 @@ def _agreeing(difference: float, units: int) -> float:
     return math.sqrt(((units * difference**2 + 1) / rows - (units * difference / rows) ** 2) / rows)
 
 
+def no_change(scores: Sequence[float], clusters: Sequence[Hashable]) -> Estimate:
+    """What the estimate of a model that did not change would be, guessed from the scores of the base alone.
+
+    Differences are taken to spread as the base's item means do, which is so where the scores before and after
+    correlate by a half; with no correlation they spread 1.4 times as much.
+    """
+    centre = math.fsum(scores) / len(scores)
+    return estimate([score - centre for score in scores], clusters)
+
+
 def difference_bounds(of: Estimate, alpha: float) -> tuple[float, float]:
     """The one-sided bounds of a mean of paired differences of scores.
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 TAGS = (("<think>", "</think>"),)
 
 
-def strip(text: str, tags: Sequence[tuple[str, str]] = TAGS) -> str:
-    """What follows the last closing tag, or all of the text where there is no tag; empty where thinking is left open.
+def strip(text: str, tags: Sequence[tuple[str, str]] = TAGS, *, unclosed: str = "empty") -> str:
+    """What follows the last closing tag, or all of the text where there is none.
 
-    A closing tag alone counts too: many templates write the opening one into the prompt.
+    A closing tag alone counts too: many templates write the opening one into the prompt. Where thinking is left open
+    behind it the answer is empty, or, with `unclosed="keep"`, has the thinking in it.
     """
-    # The longest first: one tag may begin with another.
-    words = sorted((word for pair in tags for word in pair), key=len, reverse=True)
-    found = list(re.finditer("|".join(map(re.escape, words)), text)) if words else []
-    if not found:
-        return text
-    last = found[-1]
-    return text[last.end() :].lstrip() if any(last.group() == end for _, end in tags) else ""
+    ends = [text.rfind(end) + len(end) for _, end in tags if end in text]
+    answer = text[max(ends) :].lstrip() if ends else text
+    is_open = any(start in answer for start, _ in tags)
+    return "" if is_open and unclosed == "empty" else answer

@@ -50,7 +50,17 @@ class Floor:
         _within(self.minimum, "min", lowest_too=False)
 
 
-Role = Guard | Target | Floor
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """An absolute demand: the tuned model's mean score is `maximum`, in (0, 1), at most."""
+
+    maximum: float
+
+    def __post_init__(self) -> None:
+        _within(self.maximum, "max", lowest_too=False)
+
+
+Role = Guard | Target | Floor | Ceiling
 
 
 def _within(value: float, name: str, *, lowest_too: bool) -> None:
@@ -105,8 +115,7 @@ class Pairs:
     within         its part that comes of sampling: more repeats make only this part smaller
     runs           the mean difference of each training run
     p_regressed    one-sided p of "not worse", for the list of what got worse
-    power          the probability of PASS if nothing changed (guards)
-    lost_critical  critical items that were always right and are always wrong
+    power          the probability of PASS if nothing changed (guards), the spread guessed from the base
     starts_right   of the losses, those whose answer begins with the reference: right, and then it goes on
     worst          the items that lost most, then those that are still wrong
     """
@@ -119,7 +128,6 @@ class Pairs:
     runs: tuple[float, ...]
     p_regressed: float
     power: float
-    lost_critical: tuple[Item, ...]
     starts_right: int
     worst: tuple[Item, ...]
 
@@ -130,7 +138,8 @@ class Result:
 
     `value` is what is judged: the paired difference, or the rate, ratio or gap itself; `lower` and `upper` are its
     one-sided bounds; PASS needs them at or above `at_least` and at or below `at_most`. `mde` is the minimum
-    detectable effect. `base` and `tuned` are means.
+    detectable effect. `base` and `tuned` are means, `lost` the critical items that were always right and are always
+    wrong.
     """
 
     suite: str
@@ -152,6 +161,7 @@ class Result:
     needed: Needed | None = None
     pairs: Pairs | None = None
     slices: Mapping[str, tuple[float, float, int]]
+    lost: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -40,7 +40,5 @@ class Options:
         """Raise UsageError where the table has options that nobody took."""
         for name in self.table:
             if name not in self.known:
-                known = ", ".join(self.known)
-                raise UsageError(
-                    f"{self.place}: unknown option {name!r}{did_you_mean(name, self.known)}; known: {known}"
-                )
+                known = f"{did_you_mean(name, self.known)}; known are {', '.join(self.known)}"
+                raise UsageError(f"{self.place}: unknown option {name!r}{known}")
