@@ -23,6 +23,7 @@ from .tensor_names import quantization, wrapped
 from .tensors import shards, tensors
 from .texts import training_texts
 from .tokenizer import tokenizer, tokenizer_json
+from .training import label_audit, trainability, training, training_bases, training_log
 from .untrained import untrained
 from .vllm_registry import vllm_registry
 from .vocabulary import vocabulary
@@ -43,6 +44,7 @@ __all__ = [
     "files",
     "generation_config",
     "is_chat",
+    "label_audit",
     "lora",
     "lora_targets",
     "non_finite",
@@ -61,6 +63,10 @@ __all__ = [
     "tokenizer",
     "tokenizer_config",
     "tokenizer_json",
+    "trainability",
+    "training",
+    "training_bases",
+    "training_log",
     "training_texts",
     "untrained",
     "vllm_registry",
