@@ -28,6 +28,7 @@ from .tensor_names import quantization, wrapped
 from .tensors import shards, tensors
 from .texts import training_texts
 from .tokenizer import tokenizer, tokenizer_json
+from .training import label_audit, trainability, training, training_bases, training_log
 from .untrained import untrained
 from .vllm_registry import vllm_registry
 from .vocabulary import vocabulary
@@ -58,6 +59,7 @@ __all__ = [
     "generation_config",
     "is_chat",
     "leaks",
+    "label_audit",
     "lora",
     "lora_targets",
     "non_finite",
@@ -77,6 +79,10 @@ __all__ = [
     "tokenizer",
     "tokenizer_config",
     "tokenizer_json",
+    "trainability",
+    "training",
+    "training_bases",
+    "training_log",
     "training_texts",
     "untrained",
     "vllm_registry",
