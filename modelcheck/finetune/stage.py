@@ -101,7 +101,7 @@ class Worker:
         On Ctrl-C the stage is told to stop, given time to save, and the KeyboardInterrupt goes on.
         """
         stage, started = str(request["stage"]), time.monotonic()
-        if failure := self._start(stage):
+        if failure := self.start(stage):
             return failure
         printed = self._printed()
         try:
@@ -146,7 +146,8 @@ class Worker:
             self._home.cleanup()
             self._home = None
 
-    def _start(self, stage: str) -> Failed | None:
+    def start(self, stage: str) -> Failed | None:
+        """Start the worker, or say why it does not come to life."""
         if self._process and self._process.poll() is None:
             return None
         self.close()
