@@ -1,1 +1,1 @@
-"""The fine-tune under test: evaluate, train, lint, evaluate, compare. Uses the engine, which never imports this."""
+"""One fine-tune between two evaluations, described by a job. The engine never imports this package."""

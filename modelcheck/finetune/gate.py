@@ -22,9 +22,11 @@ from modelcheck.finetune.rates import rate
 from modelcheck.finetune.samples import Sample
 from modelcheck.finetune.scorers.text import references
 from modelcheck.finetune.stats import (
+    SMALL,
     Estimate,
     detectable,
     difference_bounds,
+    enough,
     estimate,
     holm,
     items_needed,
@@ -32,6 +34,7 @@ from modelcheck.finetune.stats import (
     no_change,
     power_at,
     sd,
+    too_few,
     with_seeds,
     within,
 )
@@ -66,8 +69,6 @@ __all__ = [
     "regressed",
     "together",
 ]
-SMALL = 50
-FEWEST = 5
 WORST = 50
 
 
@@ -136,17 +137,16 @@ def _paired(items: Sequence[Item], role: Guard | Target, suite: str, metric: str
 
 
 def _not_too_small(result: Result, of: Estimate) -> Result:
-    """Below fifty items no PASS on less than five items' worth: the bounds are too narrow there (arXiv 2503.01747)."""
+    """Below fifty items no PASS on less than five items' worth of margin, or of gain above the least gain."""
     if of.effective >= SMALL:
         return result
     note = f"small-n: {of.effective:.0f} independent items"
     result = replace(result, notes=(*result.notes, note))
     goal = result.at_least or 0.0
     worth = -goal if result.role == "guard" else result.value - goal
-    if result.verdict is not Verdict.PASS or worth >= FEWEST / of.effective:
+    if result.verdict is not Verdict.PASS or not too_few(of, worth):
         return result
-    needed = math.ceil(min(SMALL, FEWEST / worth if worth > 0 else SMALL) * of.items / of.effective)
-    return replace(result, verdict=Verdict.INCONCLUSIVE, needed=Needed(needed, "at this margin"))
+    return replace(result, verdict=Verdict.INCONCLUSIVE, needed=Needed(enough(of, worth), "at this margin"))
 
 
 def _pairs(items: Sequence[Item], runs: Sequence[float], p_regressed: float, goal: float, policy: Policy) -> Pairs:
@@ -188,11 +188,12 @@ def _starts_right(item: Item) -> bool:
 
 def _needed(of: Estimate, goal: float, policy: Policy) -> Needed | None:
     """The items that would decide: a guard's if nothing really changed; else, or if there are as many, as is seen."""
-    unchanged = items_needed(of, -goal, policy.alpha, policy.power)
-    if unchanged is not None and unchanged > of.items:
-        return Needed(unchanged, "if nothing really changed")
-    as_seen = items_needed(of, abs(of.mean - goal), policy.alpha, policy.power)
-    return None if as_seen is None else Needed(as_seen, "if the difference is as seen")
+    assumptions = ((-goal, "if nothing really changed"), (abs(of.mean - goal), "if the difference is as seen"))
+    for distance, assumption in assumptions:
+        needed = items_needed(of, distance, policy.alpha, policy.power)
+        if needed is not None and (needed := max(needed, enough(of, distance))) > of.items:
+            return Needed(needed, assumption)
+    return None
 
 
 def _slices(items: Sequence[Item]) -> dict[str, tuple[float, float, int]]:
