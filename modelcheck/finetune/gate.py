@@ -39,6 +39,7 @@ from modelcheck.finetune.stats import (
     within,
 )
 from modelcheck.finetune.verdict import (
+    WORST,
     Ceiling,
     Floor,
     Guard,
@@ -69,7 +70,6 @@ __all__ = [
     "regressed",
     "together",
 ]
-WORST = 50
 
 
 def compare(
@@ -131,6 +131,7 @@ def _paired(items: Sequence[Item], role: Guard | Target, suite: str, metric: str
         needed=None if verdict is not Verdict.INCONCLUSIVE else _needed(of, goal, policy),
         pairs=pairs,
         slices=_slices(items),
+        worst=_worst(items),
         notes=_notes(items, over_items, of),
     )
     return _not_too_small(result, of)
@@ -157,7 +158,6 @@ def _pairs(items: Sequence[Item], runs: Sequence[float], p_regressed: float, goa
     sampling = _sampling(items)
     unchanged = no_change([item.before for item in items], [item.cluster for item in items])
     total = sd([item.difference for item in items]) ** 2 if len(items) > 1 else 0.0
-    wrong = [item for item in items if item.difference < 0 or item.after < 0.5]
     return Pairs(
         wins=wins,
         losses=len(losses),
@@ -168,8 +168,12 @@ def _pairs(items: Sequence[Item], runs: Sequence[float], p_regressed: float, goa
         p_regressed=p_regressed,
         power=power_at(-goal, unchanged, policy.alpha) if goal < 0 and math.isfinite(unchanged.se) else 0.0,
         starts_right=sum(map(_starts_right, losses)),
-        worst=tuple(sorted(wrong, key=lambda i: (i.difference, i.after, i.first.item))[:WORST]),
     )
+
+
+def _worst(items: Sequence[Item]) -> tuple[Item, ...]:
+    wrong = [item for item in items if item.difference < 0 or item.after < 0.5]
+    return tuple(sorted(wrong, key=lambda item: (item.difference, item.after, item.first.item))[:WORST])
 
 
 def _sampling(items: Sequence[Item]) -> float:
