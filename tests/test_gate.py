@@ -153,6 +153,10 @@ class TestCriticalItems:
         sides = [run(*[[*filler, *score] for score in tuned], critical=True)]
         assert compare(base, *sides, role=GUARD).verdict is PASS
 
+    def test_one_that_a_single_training_run_lost_fails(self) -> None:
+        good, bad = run(right(100), critical=True), run(right(99), critical=True)
+        assert compare(good, good, bad, good, role=GUARD).lost == ("item-0099",)
+
     def test_one_that_the_base_never_knew_is_not_lost(self) -> None:
         assert compare(run(right(99), critical=True), run(right(99), critical=True), role=GUARD).verdict is PASS
 
@@ -183,6 +187,10 @@ class TestPolicy:
         assert (below.verdict, above.verdict) == (INCONCLUSIVE, INCONCLUSIVE)
         assert [consequence(r, Policy(ci=True)) for r in (below, above)] == ["fail", "warn"]
         assert [consequence(r, Policy()) for r in (below, above)] == ["warn", "warn"]
+
+    def test_a_gain_that_is_not_proved_is_a_warning_in_ci_too(self) -> None:
+        result = compare(run(right(10)), run(right(35)), role=TARGET)
+        assert (result.verdict, consequence(result, Policy(ci=True))) == (INCONCLUSIVE, "warn")
 
     @pytest.mark.parametrize("word", ["fail", "warn", "xfail"])
     def test_a_word_of_ones_own(self, word: str) -> None:
