@@ -95,12 +95,20 @@ def test_hints_that_explain_more_come_first() -> None:
 
 def test_worst_items_stand_side_by_side() -> None:
     lines = text(report()).splitlines()
-    start = lines.index("worst items of copy (more in gate.json):")
+    start = lines.index("worst items of copy exact (more in gate.json):")
     assert lines[start + 1] == "  item-0039  copy sun tree"
     assert lines[start + 2] == "    expected  sun tree"
     assert lines[start + 3] == "    base      sun tree = 1.00"
     assert lines[start + 4].startswith("    tuned     <script>|`x`")
     assert lines[start + 4].endswith("[cut] = 0.00")
+
+
+def test_a_failed_floor_shows_what_fails_and_no_item_stands_twice() -> None:
+    whole = report()
+    for results, blocks in ((whole.results[3:4], 1), (whole.results, 1)):
+        document = text(replace(whole, results=results))
+        assert document.count("worst items of") == blocks
+        assert document.count("  item-0039  copy sun tree") == 1
 
 
 def test_nothing_in_an_answer_acts_on_the_terminal() -> None:
@@ -173,6 +181,7 @@ RESULT: dict[str, Any] = {
     "lost": {"type": "array", "items": {"type": "string"}},
     "notes": {"type": "array", "items": {"type": "string"}},
     "slices": {"type": "object"},
+    "worst": {"type": "array", "maxItems": 50},
     "pairs": {"type": ["object", "null"]},
 }
 DOCUMENT = {
@@ -192,8 +201,8 @@ def test_gate_json_keeps_its_form() -> None:
     document = json.loads(gate_json.render(report()))
     jsonschema.validate(document, DOCUMENT)
     first = document["results"][0]
-    assert (first["verdict"], first["pairs"]["losses"], len(first["pairs"]["worst"])) == ("FAIL", 61, 50)
-    assert first["pairs"]["worst"][0]["tuned"][0][0]["answer"] == HOSTILE
+    assert (first["verdict"], first["pairs"]["losses"], len(first["worst"])) == ("FAIL", 61, 50)
+    assert first["worst"][0]["tuned"][0][0]["answer"] == HOSTILE
     assert [hint["explains"] for hint in document["hints"]] == [True, False]
 
 

@@ -148,6 +148,13 @@ class TestPairedDifference:
         if not few.tied and few.se > 1.001 / (len(differences) + 2):
             assert many.se == pytest.approx(few.se)
 
+    def test_one_item_lost_in_few_clusters_does_not_prove_that_clusters_do_not_matter(self) -> None:
+        keys = [i // 10 for i in range(400)]
+        alone_, together = (estimate([-1.0, *[0.0] * 399], k) for k in (range(400), keys))
+        assert alone_.effective == 400
+        assert 80 < together.effective < 160
+        assert estimate([0.0] * 400, keys).effective == 40
+
     @pytest.mark.parametrize(("n", "se", "lower"), [(100, 0.0098, -0.027), (32, 0.0294, -0.082)])
     def test_items_that_all_tie_are_no_certainty(self, n: int, se: float, lower: float) -> None:
         of = alone([0.0] * n)

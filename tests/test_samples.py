@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,16 @@ def test_a_run_killed_at_any_byte_resumes(tmp_path: Path) -> None:
         assert read(path) == expected
         append(path, [sample for sample in (ONE, TWO) if (sample.item, sample.repeat) not in present(path)])
         assert path.read_bytes() == content
+
+
+def test_a_batch_is_on_the_disk_when_append_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced = tmp_path / "s.jsonl", []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append((os.fstat(file).st_ino, os.fstat(file).st_size)))
+    append(path, [ONE])
+    assert synced[0] == (path.stat().st_ino, path.stat().st_size)
+    assert [inode for inode, _ in synced[1:]] == [tmp_path.stat().st_ino]  # the new name, too
+    append(path, [TWO])
+    assert synced[2:] == [(path.stat().st_ino, path.stat().st_size)]
 
 
 def test_an_empty_batch_changes_nothing(tmp_path: Path) -> None:

@@ -22,9 +22,11 @@ from modelcheck.finetune.rates import rate
 from modelcheck.finetune.samples import Sample
 from modelcheck.finetune.scorers.text import references
 from modelcheck.finetune.stats import (
+    SMALL,
     Estimate,
     detectable,
     difference_bounds,
+    enough,
     estimate,
     holm,
     items_needed,
@@ -32,10 +34,12 @@ from modelcheck.finetune.stats import (
     no_change,
     power_at,
     sd,
+    too_few,
     with_seeds,
     within,
 )
 from modelcheck.finetune.verdict import (
+    WORST,
     Ceiling,
     Floor,
     Guard,
@@ -66,9 +70,6 @@ __all__ = [
     "regressed",
     "together",
 ]
-SMALL = 50
-FEWEST = 5
-WORST = 50
 
 
 def compare(
@@ -130,23 +131,23 @@ def _paired(items: Sequence[Item], role: Guard | Target, suite: str, metric: str
         needed=None if verdict is not Verdict.INCONCLUSIVE else _needed(of, goal, policy),
         pairs=pairs,
         slices=_slices(items),
+        worst=_worst(items),
         notes=_notes(items, over_items, of),
     )
     return _not_too_small(result, of)
 
 
 def _not_too_small(result: Result, of: Estimate) -> Result:
-    """Below fifty items no PASS on less than five items' worth: the bounds are too narrow there (arXiv 2503.01747)."""
+    """Below fifty items no PASS on less than five items' worth of margin, or of gain above the least gain."""
     if of.effective >= SMALL:
         return result
     note = f"small-n: {of.effective:.0f} independent items"
     result = replace(result, notes=(*result.notes, note))
     goal = result.at_least or 0.0
     worth = -goal if result.role == "guard" else result.value - goal
-    if result.verdict is not Verdict.PASS or worth >= FEWEST / of.effective:
+    if result.verdict is not Verdict.PASS or not too_few(of, worth):
         return result
-    needed = math.ceil(min(SMALL, FEWEST / worth if worth > 0 else SMALL) * of.items / of.effective)
-    return replace(result, verdict=Verdict.INCONCLUSIVE, needed=Needed(needed, "at this margin"))
+    return replace(result, verdict=Verdict.INCONCLUSIVE, needed=Needed(enough(of, worth), "at this margin"))
 
 
 def _pairs(items: Sequence[Item], runs: Sequence[float], p_regressed: float, goal: float, policy: Policy) -> Pairs:
@@ -157,7 +158,6 @@ def _pairs(items: Sequence[Item], runs: Sequence[float], p_regressed: float, goa
     sampling = _sampling(items)
     unchanged = no_change([item.before for item in items], [item.cluster for item in items])
     total = sd([item.difference for item in items]) ** 2 if len(items) > 1 else 0.0
-    wrong = [item for item in items if item.difference < 0 or item.after < 0.5]
     return Pairs(
         wins=wins,
         losses=len(losses),
@@ -168,8 +168,12 @@ def _pairs(items: Sequence[Item], runs: Sequence[float], p_regressed: float, goa
         p_regressed=p_regressed,
         power=power_at(-goal, unchanged, policy.alpha) if goal < 0 and math.isfinite(unchanged.se) else 0.0,
         starts_right=sum(map(_starts_right, losses)),
-        worst=tuple(sorted(wrong, key=lambda i: (i.difference, i.after, i.first.item))[:WORST]),
     )
+
+
+def _worst(items: Sequence[Item]) -> tuple[Item, ...]:
+    wrong = [item for item in items if item.difference < 0 or item.after < 0.5]
+    return tuple(sorted(wrong, key=lambda item: (item.difference, item.after, item.first.item))[:WORST])
 
 
 def _sampling(items: Sequence[Item]) -> float:
@@ -188,11 +192,12 @@ def _starts_right(item: Item) -> bool:
 
 def _needed(of: Estimate, goal: float, policy: Policy) -> Needed | None:
     """The items that would decide: a guard's if nothing really changed; else, or if there are as many, as is seen."""
-    unchanged = items_needed(of, -goal, policy.alpha, policy.power)
-    if unchanged is not None and unchanged > of.items:
-        return Needed(unchanged, "if nothing really changed")
-    as_seen = items_needed(of, abs(of.mean - goal), policy.alpha, policy.power)
-    return None if as_seen is None else Needed(as_seen, "if the difference is as seen")
+    assumptions = ((-goal, "if nothing really changed"), (abs(of.mean - goal), "if the difference is as seen"))
+    for distance, assumption in assumptions:
+        needed = items_needed(of, distance, policy.alpha, policy.power)
+        if needed is not None and (needed := max(needed, enough(of, distance))) > of.items:
+            return Needed(needed, assumption)
+    return None
 
 
 def _slices(items: Sequence[Item]) -> dict[str, tuple[float, float, int]]:

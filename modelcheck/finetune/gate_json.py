@@ -55,6 +55,7 @@ def _result(result: Result, report: GateReport) -> dict[str, Any]:
         "lost": list(result.lost),
         "notes": list(result.notes),
         "slices": {name: {"base": b, "tuned": t, "items": n} for name, (b, t, n) in result.slices.items()},
+        "worst": [_item(item) for item in result.worst],
         "pairs": None if result.pairs is None else _pairs(result.pairs),
     }
 
@@ -64,7 +65,6 @@ def _pairs(pairs: Pairs) -> dict[str, Any]:
     return {
         **{name: getattr(pairs, name) for name in names},
         "runs": list(pairs.runs),
-        "worst": [_item(item) for item in pairs.worst],
     }
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from modelcheck.finetune.distributions import z
 from modelcheck.finetune.pairing import by_item, mean, unit
 from modelcheck.finetune.samples import Sample
-from modelcheck.finetune.stats import Estimate, detectable, items_needed, no_change
+from modelcheck.finetune.stats import Estimate, detectable, enough, items_needed, no_change, too_few
 from modelcheck.finetune.verdict import Ceiling, Floor, Guard, Policy, Role, Target
 
 
@@ -40,16 +40,20 @@ def plan(base: Iterable[Sample], role: Role, suite: str = "suite", policy: Polic
     mde = detectable(guess, policy.alpha, policy.power) if math.isfinite(guess.se) else 1.0
     distance = role.margin if isinstance(role, Guard) else 1 - centre - role.min_gain
     needed = items_needed(guess, distance, policy.alpha, policy.power)
-    if mde <= distance:
+    if needed is not None:
+        needed = max(needed, enough(guess, distance))
+    reachable = mde <= distance and not too_few(guess, distance)
+    if reachable:
         message = f"{suite}: {guess.items} items can show a difference of {mde:.3f}"
     elif isinstance(role, Guard):
         message = (
-            f"{suite}: {guess.items} items can show a drop of {mde:.3f} at best, margin is {role.margin:g}: a model "
-            f"that did not change is likely to end INCONCLUSIVE; {_remedy(needed, 'widen the margin')}"
+            f"{suite}: {guess.items} items can show a drop of {mde:.3f} at best, margin is {role.margin:g}"
+            f"{', and under 50 items five must fit in it' * too_few(guess, distance)}: a model that did not change is "
+            f"likely to end INCONCLUSIVE; {_remedy(needed, 'widen the margin')}"
         )
     else:
         message = _no_room(suite, role, centre, mde, needed)
-    return Plan(guess.items, centre, mde, needed, mde <= distance, message)
+    return Plan(guess.items, centre, mde, needed, reachable, message)
 
 
 def _no_room(suite: str, role: Target, base: float, mde: float, needed: int | None) -> str:

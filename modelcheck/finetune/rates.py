@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from modelcheck.finetune.distributions import z
 from modelcheck.finetune.pairing import Item, by_item, mean, unit
 from modelcheck.finetune.samples import Sample
 from modelcheck.finetune.stats import Estimate, estimate, items_needed, unpaired, wilson
-from modelcheck.finetune.verdict import Needed, Policy, Result, Verdict, decide
+from modelcheck.finetune.verdict import WORST, Needed, Policy, Result, Verdict, decide
 
 LABEL_NOISE = (
     "the tuned model does worse on rows that it was trained on than on new ones: the training labels themselves are "
@@ -37,6 +37,8 @@ def rate(
     runs = [[mean(of(s) for s in item.tuned[n]) for item in items] for n in range(len(items[0].tuned))]
     sign = 1 if at_most is None else -1
     values = min(runs, key=lambda run: sign * mean(run))
+    wrong = [(sign * value, item.first.item, item) for value, item in zip(values, items, strict=True)]
+    worst = sorted((row for row in wrong if row[0] < 0.5 * sign), key=lambda row: row[:2])[:WORST]
     seen = estimate(values, clusters, floor=False)
     lower, upper = wilson(seen.mean, seen.effective, policy.alpha)
     verdict = decide(lower, upper, at_least, at_most)
@@ -60,6 +62,7 @@ def rate(
         verdict=verdict,
         needed=_needed(p, limit, seen, policy) if verdict is Verdict.INCONCLUSIVE and limit is not None else None,
         slices={},
+        worst=tuple(item for _, _, item in worst),
     )
 
 
@@ -141,7 +144,8 @@ def overfit(
 
     Other items on each side, so the errors of both add up. A gap that is surely negative is noted: wrong labels.
     """
-    seen, new = (_mean_of(samples, run) for samples, run in ((mirror, "mirror"), (unseen, "eval")))
+    trained, others = by_item(mirror, "mirror"), by_item(unseen, "eval")
+    seen, new = _mean_of(trained), _mean_of(others)
     gap = unpaired(seen, new)
     lower, upper = (-1.0, 1.0) if math.isinf(gap.se) else gap.bounds(policy.alpha)
     verdict = decide(lower, upper, None, at_most)
@@ -152,7 +156,7 @@ def overfit(
         role="overfit",
         items=gap.items,
         clusters=gap.clusters,
-        repeats=1,
+        repeats=len(next(iter(trained.values()))),
         base=new.mean,
         tuned=seen.mean,
         value=gap.mean,
@@ -167,6 +171,5 @@ def overfit(
     )
 
 
-def _mean_of(samples: Iterable[Sample], run: str) -> Estimate:
-    items = by_item(samples, run)
+def _mean_of(items: Mapping[str, Sequence[Sample]]) -> Estimate:
     return estimate([mean(s.score for s in found) for found in items.values()], [unit(f[0]) for f in items.values()])

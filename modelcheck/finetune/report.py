@@ -52,9 +52,9 @@ def text(report: GateReport, width: int = 100) -> str:
             break_long_words=False,
             break_on_hyphens=False,
         )
-    for result in _with_worst(report):
-        lines.append(f"worst items of {printable(result.suite)} (more in gate.json):")
-        for item in _worst(result):
+    for result, items in _worst(report):
+        lines.append(f"worst items of {printable(result.suite)} {result.metric} (more in gate.json):")
+        for item in items:
             lines.append(f"  {item.first.item[:12]}  {_short(item.first.prompt)}")
             lines += [f"    {label:<9} {answer}" for label, answer in _sides(item)]
     return "\n".join(lines)
@@ -66,10 +66,10 @@ def markdown(report: GateReport) -> str:
     lines += [_line(_heading(report)), "|".join(["", *["---"] * len(COLUMNS), ""])]
     lines += [_line([_escaped(cell) for cell in _row(result)]) for result in report.results]
     lines += ["", *(f"- **{label}**: {_escaped(paragraph)}" for label, paragraph in _paragraphs(report))]
-    for result in _with_worst(report):
-        lines += ["", f"<details><summary>Worst items of {_escaped(result.suite)}</summary>", ""]
+    for result, items in _worst(report):
+        lines += ["", f"<details><summary>Worst items of {_escaped(f'{result.suite} {result.metric}')}</summary>", ""]
         lines += [_line(["prompt", "expected", "base", "tuned"]), "|---|---|---|---|"]
-        for item in _worst(result):
+        for item in items:
             cells = [_short(item.first.prompt), *(answer for _, answer in _sides(item))]
             lines.append(_line([f"<code>{_escaped(cell)}</code>" for cell in cells]))
         lines += ["", "</details>"]
@@ -127,14 +127,14 @@ def _paragraphs(report: GateReport) -> Iterator[tuple[str, str]]:
         yield "note", ONE_RUN
 
 
-def _with_worst(report: GateReport) -> Iterator[Result]:
+def _worst(report: GateReport) -> Iterator[tuple[Result, list[Item]]]:
+    """The first few of what does badly, each item once."""
+    shown: set[str] = set()
     for result in report.results:
-        if result.verdict is not Verdict.PASS and result.pairs is not None and result.pairs.worst:
-            yield result
-
-
-def _worst(result: Result) -> tuple[Item, ...]:
-    return result.pairs.worst[:SHOWN] if result.pairs is not None else ()
+        fresh = [item for item in result.worst if item.first.item not in shown][:SHOWN]
+        if result.verdict is not Verdict.PASS and fresh:
+            shown |= {item.first.item for item in result.worst}
+            yield result, fresh
 
 
 def _sides(item: Item) -> Iterator[tuple[str, str]]:

@@ -168,7 +168,7 @@ def _score(value: Any) -> bool:
 
 
 def _ids(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_integer, value))
+    return isinstance(value, list) and set(map(type, value)) <= {int} and min(value, default=0) >= 0
 
 
 def _object(value: Any) -> bool:

@@ -15,6 +15,8 @@ from modelcheck.finetune.distributions import beta_cdf, normal_cdf, t_cdf, t_qua
 
 MANY = 1_000_000
 PRIOR = 10
+SMALL = 50
+FEWEST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,19 @@ def no_change(scores: Sequence[float], clusters: Sequence[Hashable]) -> Estimate
     return estimate([score - centre for score in scores], clusters)
 
 
+def too_few(of: Estimate, worth: float) -> bool:
+    """Whether the items are fewer than fifty and `worth`, a share of the score, is less than five of them.
+
+    Bounds by the central limit theorem are too narrow there (Bowyer et al. 2025, arXiv 2503.01747).
+    """
+    return of.effective < SMALL and worth < FEWEST / of.effective
+
+
+def enough(of: Estimate, worth: float) -> int:
+    """The number of items, clustered as these are, that are not `too_few`."""
+    return math.ceil((SMALL if worth <= 0 else min(SMALL, FEWEST / worth)) * of.items / of.effective)
+
+
 def difference_bounds(of: Estimate, alpha: float) -> tuple[float, float]:
     """The one-sided bounds of a mean of paired differences of scores.
 
@@ -180,13 +195,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def detectable(of: Estimate, alpha: float, power: float) -> float:
     """The minimum detectable effect: the difference that a test at `alpha` finds with that power."""
-    k = z(1 - alpha) ** 2 / of.effective
+    k = t_quantile(1 - alpha, of.df) ** 2 / of.effective
     return min(1.0, max((z(1 - alpha) + z(power)) * of.se, k / (1 + k)))
 
 
 def power_at(distance: float, of: Estimate, alpha: float) -> float:
     """The probability of proving a bound that lies `distance` from the truth."""
-    if distance <= -_rare(0.0, z(1 - alpha) ** 2 / of.effective):
+    if distance <= -_rare(0.0, t_quantile(1 - alpha, of.df) ** 2 / of.effective):
         return 0.0
     return normal_cdf(distance / of.se - z(1 - alpha))
 
@@ -199,6 +214,7 @@ def items_needed(of: Estimate, distance: float, alpha: float, power: float) -> i
     if distance <= 0 or math.isinf(of.se):
         return None
     spread = 0.0 if of.tied else of.items * ((z(1 - alpha) + z(power)) * of.se / distance) ** 2
-    rare = z(1 - alpha) ** 2 * (1 - distance) / distance * of.items / of.effective
+    odds = (1 - distance) / distance
+    rare = t_quantile(1 - alpha, max(1.0, z(1 - alpha) ** 2 * odds - 1)) ** 2 * odds * of.items / of.effective
     needed = math.ceil(max(spread, rare, 2))
     return needed if needed < MANY else None

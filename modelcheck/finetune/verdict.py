@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from modelcheck.errors import UsageError, did_you_mean
 from modelcheck.finetune.pairing import Item
 
+WORST = 50
 ON_INCONCLUSIVE = ("fail", "warn", "xfail")
 
 
@@ -117,7 +118,6 @@ class Pairs:
     p_regressed    one-sided p of "not worse", for the list of what got worse
     power          the probability of PASS if nothing changed (guards), the spread guessed from the base
     starts_right   of the losses, those whose answer begins with the reference: right, and then it goes on
-    worst          the items that lost most, then those that are still wrong
     """
 
     wins: int
@@ -129,7 +129,6 @@ class Pairs:
     p_regressed: float
     power: float
     starts_right: int
-    worst: tuple[Item, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +138,7 @@ class Result:
     `value` is what is judged: the paired difference, or the rate, ratio or gap itself; `lower` and `upper` are its
     one-sided bounds; PASS needs them at or above `at_least` and at or below `at_most`. `mde` is the minimum
     detectable effect. `base` and `tuned` are means, `lost` the critical items that were always right and are always
-    wrong.
+    wrong. `worst` are at most `WORST` items that do badly: those that lost most, then those that are still wrong.
     """
 
     suite: str
@@ -162,6 +161,7 @@ class Result:
     pairs: Pairs | None = None
     slices: Mapping[str, tuple[float, float, int]]
     lost: tuple[str, ...] = ()
+    worst: tuple[Item, ...] = ()
     notes: tuple[str, ...] = ()
 
 
