@@ -40,6 +40,8 @@ def test_a_file_is_training_rows(tmp_path: Path, checkpoint: Path) -> None:
     assert result.code == 1
     assert "DAT004" in result.stdout
     assert f"{data}" in result.stdout
+    missing = run("lint", str(checkpoint), "--data", str(tmp_path / "none.jsonl"))
+    assert (missing.code, missing.stdout, missing.stderr.count("\n")) == (2, "", 1)
 
 
 @pytest.mark.parametrize("name", ["eval.jsonl", "validation.json", "test.jsonl"])
@@ -71,9 +73,8 @@ def test_data_that_cannot_be_read_is_a_wrong_call(tmp_path: Path, checkpoint: Pa
     (tmp_path / "empty").mkdir()
     write(tmp_path / "alone" / "eval.jsonl", ROWS)
     write(tmp_path / "rows.txt", ROWS)
-    result = run("lint", str(checkpoint), "--data", str(tmp_path / name))
-    assert (result.code, result.stdout) == (2, "")
-    assert problem in result.stderr
+    with pytest.raises(UsageError, match=problem):
+        modelcheck.lint(checkpoint, data=tmp_path / name)
 
 
 def test_jsonl_and_csv_need_no_further_package_and_parquet_says_which(tmp_path: Path, checkpoint: Path) -> None:

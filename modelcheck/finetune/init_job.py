@@ -63,7 +63,7 @@ name = "new-skill"
 role = "target"
 data = "{suite_data}"
 min_gain = 0.05
-scorer = {{ type = "{scorer}" }}  # or exact, contains, regex, numeric, choice, json_schema, python
+scorer = {{ type = "{scorer}" }}  # others: exact, contains, regex, numeric, choice, json_schema, python
 
 # What it must not lose. Without a guard, forgetting goes unseen: bring rows of an old skill.
 # [[job.{name}.suite]]
@@ -96,13 +96,12 @@ def init_job(checkpoint: str, data: str, beside: Path) -> str:
     batch, accumulated = 4, 1 if train.rows < 200 else 4
     longest = max(known.lengths, default=0)
     answers = max(known.answers, default=0)
+    here = Path(checkpoint).is_dir()
     return TEXT.format(
         name=_name(data),
-        base=_quoted(_beside(Path(checkpoint), beside) if Path(checkpoint).is_dir() else checkpoint),
-        size=f"  # {_millions(known.parameters)} parameters" if known.parameters else "",
-        revision=""
-        if Path(checkpoint).is_dir()
-        else '# revision = "..."  # a commit, so that the base stays the same\n',
+        base=_quoted(_beside(Path(checkpoint), beside) if here else checkpoint),
+        size=f"  # {_rough(known.parameters)} parameters" if known.parameters else "",
+        revision="" if here else '# revision = "..."  # a commit, so that the base stays the same\n',
         dtype=_quoted(known.dtype or "bfloat16"),
         train=f"train = {_place(TRAIN, rows, beside)}  # {'' if train.whole else 'more than '}{train.rows} rows",
         held_out=_held_out(rows, splits, beside),

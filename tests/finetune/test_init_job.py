@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from datasets import Dataset, DatasetDict  # type: ignore[import-untyped]
 from support import run
 
+from modelcheck import UsageError, tiny
 from modelcheck.finetune.data import load
+from modelcheck.finetune.init_job import init_job
 from modelcheck.finetune.job import Job
 from modelcheck.finetune.job_file import read_jobs
 from modelcheck.testing import write_overlay
@@ -22,8 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 def written(folder: Path, data: str) -> tuple[Job, str]:
     path = folder / "rugby.modelcheck.toml"
-    result = run("init-job", str(folder / "base"), str(folder / data), "--output", str(path))
-    assert (result.code, result.stdout, result.stderr) == (0, "", "")
+    path.write_text(init_job(str(folder / "base"), str(folder / data), folder))
     [job] = read_jobs(path).values()
     return job, path.read_text()
 
@@ -71,7 +73,7 @@ def test_a_base_without_template_has_no_length(folder: Path) -> None:
 
 def test_a_hub_id_goes_to_standard_output(folder: Path) -> None:
     result = run("init-job", "org/model", str(folder / "base/data"))
-    assert result.code == 0
+    assert (result.code, result.stderr) == (0, "")
     (folder / "modelcheck.toml").write_text(result.stdout)
     [job] = read_jobs(folder / "modelcheck.toml").values()
     assert job.base == "org/model"
@@ -79,12 +81,14 @@ def test_a_hub_id_goes_to_standard_output(folder: Path) -> None:
 
 
 def test_a_file_that_exists_is_not_written(folder: Path) -> None:
-    (folder / "modelcheck.toml").write_text("mine")
-    result = run(
-        "init-job", str(folder / "base"), str(folder / "base/data"), "--output", str(folder / "modelcheck.toml")
-    )
-    assert (result.code, (folder / "modelcheck.toml").read_text()) == (2, "mine")
+    path = folder / "modelcheck.toml"
+    path.write_text("mine")
+    arguments = ("init-job", str(folder / "base"), str(folder / "base/data"), "--output", str(path))
+    result = run(*arguments)
+    assert (result.code, path.read_text()) == (2, "mine")
     assert "File exists" in result.stderr
+    path.unlink()
+    assert (run(*arguments).code, len(read_jobs(path))) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +97,5 @@ def test_a_file_that_exists_is_not_written(folder: Path) -> None:
 )
 def test_data_that_is_of_no_use(folder: Path, content: str, problem: str) -> None:
     (folder / "rows.jsonl").write_text(content)
-    result = run("init-job", str(folder / "base"), str(folder / "rows.jsonl"))
-    assert (result.code, result.stdout) == (2, "")
-    assert problem in result.stderr
+    with pytest.raises(UsageError, match=problem):
+        init_job(str(folder / "base"), str(folder / "rows.jsonl"), folder)
