@@ -216,6 +216,22 @@ def _variable(text: str) -> tuple[str, Any]:
         return name, value
 
 
+@cli.command("init-job")
+@click.argument("checkpoint")
+@click.argument("data")
+@click.option("--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write it there; must not exist.")
+def init_job(checkpoint: str, data: str, output: str | None) -> None:
+    """Write a commented job file for fine-tuning CHECKPOINT on the rows of DATA (a file or folder)."""
+    from modelcheck.finetune.init_job import init_job as text
+
+    made = text(checkpoint, data, Path(output).parent if output else Path())
+    try:
+        with Path(output).open("x", encoding="utf-8") if output else click.open_file("-", "w") as stream:
+            stream.write(made)
+    except OSError as error:
+        raise UsageError(f"--output {output}: {error.strerror or error}") from None
+
+
 @cli.command()
 @click.argument("rule", metavar="CODE|SLUG")
 def explain(rule: str) -> None:

@@ -19,7 +19,10 @@ def open_data(data: str) -> Mapping[str, RawRows]:
     if not path.is_dir():
         return {TRAIN: open_file(path)}
     if (path / SAVED_SPLITS).is_file():
-        return _splits_of(path)
+        saved = saved_splits(path)
+        if TRAIN not in saved:
+            raise UsageError(f"{data}: has no split called {' or '.join(NAMES[TRAIN])}")
+        return {split: open_file(path, split=name) for split, name in saved.items()}
     files = {
         split: file
         for split, names in NAMES.items()
@@ -34,12 +37,10 @@ def open_data(data: str) -> Mapping[str, RawRows]:
     return {split: open_file(file) for split, file in files.items()}
 
 
-def _splits_of(path: Path) -> Mapping[str, RawRows]:
-    found = {
-        split: rows
-        for split, names in NAMES.items()
-        if (rows := next((open_file(path, split=n) for n in names if (path / n).is_dir()), None))
+def saved_splits(path: Path) -> Mapping[str, str]:
+    """{split: its name in a folder of several splits that `datasets` saved}; empty for anything else."""
+    if not (path / SAVED_SPLITS).is_file():
+        return {}
+    return {
+        split: found for split, names in NAMES.items() if (found := next((n for n in names if (path / n).is_dir()), ""))
     }
-    if TRAIN not in found:
-        raise UsageError(f"--data {path}: has no split called {' or '.join(NAMES[TRAIN])}")
-    return found

@@ -224,3 +224,18 @@ k = 2
         ("t", 0, "v", "k"): 14, ("t", 1): 15, ("t", 1, "v", "k"): 17,
     }  # fmt: skip
     assert {place: lines(text).get(place) for place in wanted} == wanted
+
+
+def test_the_guide_shows_a_job_and_every_key_with_its_default(tmp_path: Path) -> None:
+    from dataclasses import fields
+
+    from modelcheck.finetune import job as data
+    from modelcheck.manual import BLOCK
+
+    guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text()
+    [shown] = [text for _, file, text in BLOCK.findall(guide) if file == "rugby.modelcheck.toml"]
+    assert list(read(tmp_path, shown)) == ["rugby"]
+    table = guide.partition("## The job file")[2].partition("## Safety")[0]
+    classes = (data.Data, data.Train, data.Lora, data.Schedule, data.Eval, data.Generation, data.Gate, data.Suite)
+    keys = {f.name for cls in classes for f in fields(cls)}
+    assert {key for key in keys if f"`{key}" not in table} == set()
