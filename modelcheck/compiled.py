@@ -52,9 +52,12 @@ def contents(edits: Iterable[Edit], facts: Resolver) -> Contents:
             of_tensors[edit.tensor] = _merged(of_tensors.get(edit.tensor), edit)
     found: Contents = {}
     if of_tensors:
+        _refuse_twice(facts["shards"], of_tensors)
         found |= _shards(files, facts["shards"], of_tensors)
         with suppress(NotApplicable):
-            of_text[INDEX] += _index_edits(facts["shards"], facts["weight_index"], of_tensors)
+            index: WeightIndex = facts["weight_index"]
+            if index.file == INDEX and (kept_true := list(_index_edits(facts["shards"], index, of_tensors))):
+                of_text[INDEX] += kept_true
     for name, wanted in of_text.items():
         content = _text(files, name, wanted)
         found[name] = None if content is None else (content,)
@@ -115,13 +118,16 @@ def _is_same(files: Files, change: FileChange) -> bool:
 
 
 def _text(files: Files, name: str, edits: Sequence[JsonEdit | WriteFile | DropFile]) -> bytes | None:
-    for edit in edits:
-        if isinstance(edit, WriteFile):
-            return edit.content
-        if isinstance(edit, DropFile):
-            return None
+    first, *others = edits
+    if isinstance(first, DropFile):
+        return None
     try:
-        text = files.whole(name, TOKENIZER_LIMIT).decode("utf-8") if name in files else "{}\n"
+        if isinstance(first, WriteFile):
+            if not others:
+                return first.content
+            text, edits = first.content.decode("utf-8"), others
+        else:
+            text = files.whole(name, TOKENIZER_LIMIT).decode("utf-8") if name in files else "{}\n"
         for edit in edits:
             text = _applied(text, edit)
     except (KeyError, ValueError, RecursionError) as error:
@@ -142,6 +148,17 @@ def _applied(text: str, edit: JsonEdit | WriteFile | DropFile) -> str:
     raise TypeError(edit)
 
 
+def _refuse_twice(shards: Mapping[str, Shard], edits: Mapping[str, TensorEdit]) -> None:
+    """Raise CannotFix where two tensors would have one name, be it in two files."""
+    names: set[str] = set()
+    for old in (name for shard in shards.values() for name in shard.tensors):
+        renamed = _names_after(edits[old]) if old in edits else None
+        for name in [old] if renamed is None else renamed:
+            if name in names:
+                raise CannotFix(f"two tensors would be called {name}")
+            names.add(name)
+
+
 def _shards(
     files: Files, shards: Mapping[str, Shard], edits: Mapping[str, TensorEdit]
 ) -> Iterator[tuple[str, tuple[Piece, ...]]]:
@@ -155,18 +172,13 @@ def _shards(
 def _index_edits(
     shards: Mapping[str, Shard], index: WeightIndex, edits: Mapping[str, TensorEdit]
 ) -> Iterator[JsonEdit]:
-    """What keeps the index true: the names in it, and the size of all tensors."""
+    """What keeps the index true: the names in it, in one edit (there may be 90,000), and the size of all tensors."""
     tensors = {tensor.name: tensor for shard in shards.values() for tensor in shard.tensors.values()}
-    grown = 0
-    for edit in edits.values():
-        tensor = tensors[edit.tensor]
-        names = _names_after(edit)
-        grown += _growth(edit, tensor)
-        if names is None or edit.tensor not in index.shards:
-            continue
-        yield DropJson(INDEX, json_text.pointer("weight_map", edit.tensor))
-        yield from (SetJson(INDEX, json_text.pointer("weight_map", name), tensor.file) for name in names)
-    if grown:
+    renamed = {old: names for old, edit in edits.items() if (names := _names_after(edit)) is not None}
+    if not renamed.keys().isdisjoint(index.shards):
+        new_names = ((name, shard) for old, shard in index.shards.items() for name in renamed.get(old, [old]))
+        yield SetJson(INDEX, "/weight_map", dict(new_names))
+    if grown := sum(_growth(edit, tensors[edit.tensor]) for edit in edits.values()):
         size = sum(tensor.stop - tensor.start for tensor in tensors.values())
         yield SetJson(INDEX, "/metadata/total_size", size + grown)
 

@@ -10,8 +10,9 @@ from modelcheck.edit import AddToList, DropFile, DropJson, Edit, JsonEdit, Note,
 def same(one: Edit, other: Edit) -> bool:
     """Whether the second asks for nothing that the first does not do already."""
     if isinstance(one, SetRows) and isinstance(other, SetRows):
-        return one.tensor == other.tensor and all(
-            row in one.rows and bool((one.rows[row] == values).all()) for row, values in other.rows.items()
+        return one.tensor == other.tensor and (
+            one.rows is other.rows
+            or all(row in one.rows and bool((one.rows[row] == values).all()) for row, values in other.rows.items())
         )
     return one == other
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from modelcheck.change import FileChange
 from modelcheck.compiled import Contents, contents
 from modelcheck.conflicts import first_conflict, same
-from modelcheck.edit import Edit, Note
+from modelcheck.edit import Edit, FileEdit, JsonEdit, Note, TensorEdit
 from modelcheck.errors import raised_at
 from modelcheck.fact import Unavailable
 from modelcheck.finding import Finding
@@ -71,7 +71,10 @@ def make(findings: Iterable[Finding], fixers: Sequence[Fixer], facts: Resolver, 
     """The plan for these findings, in their order. A fix that conflicts with an earlier one is left out."""
     plan = Plan()
     for finding in findings:
-        mending = sorted((f for f in fixers if finding.slug in f.slugs), key=lambda f: not f.safe)
+        # What the user asked for by name comes first, then what is safe.
+        mending = sorted(
+            (f for f in fixers if finding.slug in f.slugs), key=lambda f: (f.option not in allowed.options, not f.safe)
+        )
         try:
             answer = _answer(finding, mending, facts, allowed)
             if isinstance(answer, Fix):
@@ -109,6 +112,9 @@ def _answer(finding: Finding, fixers: Sequence[Fixer], facts: Resolver, allowed:
 
 def _refused(plan: Plan, fix: Fix, facts: Resolver) -> LeftOut | None:
     """Take the fix into the plan, or say why it does not fit."""
+    if elsewhere := _elsewhere(fix, facts):
+        reason = f"it would change {elsewhere}, which lies in another folder: run `modelcheck fix` there"
+        return LeftOut(fix.finding, reason)
     for earlier in plan.fixes:
         if pair := first_conflict(earlier.edits, fix.edits):
             place = ", ".join(dict.fromkeys(filter(None, map(_place, pair))))
@@ -121,6 +127,15 @@ def _refused(plan: Plan, fix: Fix, facts: Resolver) -> LeftOut | None:
         plan.fixes.remove(fix)
         return LeftOut(fix.finding, str(reason))
     return None
+
+
+def _elsewhere(fix: Fix, facts: Resolver) -> str | None:
+    """Where a file really lies that the fix would change and that another part of the set-up brought."""
+    tensors = {edit.tensor for edit in fix.edits if isinstance(edit, TensorEdit)}
+    files = [edit.file for edit in fix.edits if isinstance(edit, (JsonEdit, FileEdit))]
+    files += [facts["tensors"][tensor].file for tensor in sorted(tensors)]
+    shown = {name: facts["source"].shown(name) for name in files}
+    return next((place for name, place in shown.items() if place != name), None)
 
 
 def _place(edit: Edit) -> str:

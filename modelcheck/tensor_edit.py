@@ -39,7 +39,7 @@ class Slot:
 def rewritten(header: bytes, tensors: Iterable[Tensor], edits: Iterable[TensorEdit]) -> tuple[Piece, ...]:
     """The new content of a shard whose first bytes are `header` (its length included).
 
-    Raises CannotFix for rows of a type that holds no plain numbers, and where a name would stand twice.
+    Raises CannotFix for rows of a type that holds no plain numbers, and for parts that are not the whole.
     """
     slots = [Slot(t.name, t.dtype, t.shape, (Kept(t.start, t.stop),)) for t in sorted(tensors, key=lambda t: t.start)]
     described = [(s.name, s.shape) for s in slots]
@@ -111,8 +111,6 @@ def _header(old: bytes, slots: Iterable[Slot]) -> bytes:
         document["__metadata__"] = metadata
     end = 0
     for slot in slots:
-        if slot.name in document:
-            raise CannotFix(f"two tensors would be called {slot.name}")
         document[slot.name] = {"dtype": slot.dtype, "shape": slot.shape, "data_offsets": [end, end + slot.size]}
         end += slot.size
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()

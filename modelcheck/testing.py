@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WEIGHTS, ADAPTER, TOKENIZER = "model.safetensors", "adapter_tensors.json", "tokenizer_config.json"
-BASE, DATA = "base/", "data"
+BASE, DATA, RENAMED = "base/", "data", "renamed.json"
 ROWS = ("train.jsonl", "eval.jsonl")
-NO_FILES = ("tensors.json", ADAPTER, "target", *ROWS)
+NO_FILES = ("tensors.json", ADAPTER, RENAMED, "target", *ROWS)
 
 
 def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
@@ -32,11 +32,12 @@ def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
     A JSON file is merge-patched (RFC 7386), any other is replaced, and the text `null` deletes a file. `tensors.json`
     changes weights: {name: null} drops one, {name: [dtype, shape, fill]} replaces one (fill: zeros, ones, nan, normal),
     {name: {"4": fill, "7": 9}} changes rows (row 7 becomes a copy of row 9). `adapter_tensors.json` holds what
-    adapter_model.safetensors is to hold, {name: [dtype, shape, fill]}. A chat_template.jinja takes the place of the
-    template in tokenizer_config.json, unless the overlay names one there too. `target` is no file but the runtimes that
-    `lint_overlay` lints for, as for `--target`. Names that begin with `base/` are an overlay of the base, which
-    is then written into the folder `base` inside. `train.jsonl` and `eval.jsonl` are laid over the rows of a healthy
-    data set, line by line (`null` takes a row out, further lines are added), in the folder `data` inside.
+    adapter_model.safetensors is to hold, {name: [dtype, shape, fill]}. `renamed.json` gives files other names,
+    {old: new}. A chat_template.jinja takes the place of the template in tokenizer_config.json, unless the overlay names
+    one there too. `target` is no file but the runtimes that `lint_overlay` lints for, as for `--target`. Names that
+    begin with `base/` are an overlay of the base, which is then written into the folder `base` inside. `train.jsonl`
+    and `eval.jsonl` are laid over the rows of a healthy data set, line by line (`null` takes a row out, further lines
+    are added), in the folder `data` inside.
     """
     if of_base := {name.removeprefix(BASE): text for name, text in overlay.items() if name.startswith(BASE)}:
         write_overlay(folder / BASE, of_base)
@@ -53,6 +54,8 @@ def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
             files.pop(name, None)
         elif name not in NO_FILES:
             files[name] = _patched(files.get(name, b""), text)
+    for old, new in json.loads(overlay.get(RENAMED, "{}")).items():
+        files[new] = files.pop(old)
     if any(name in overlay for name in ROWS):
         files |= {f"{DATA}/{name}": _rows(tiny.rows(name), overlay.get(name, "")) for name in ROWS}
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from modelcheck.change import FileChange, Kept, Piece, Seen
+from modelcheck.errors import UsageError
 from modelcheck.transaction import apply, disk, undo
 
 CALLS = sorted(name for name, f in vars(disk).items() if inspect.isfunction(f) and f.__module__ == disk.__name__)
@@ -214,18 +217,27 @@ def killed_at(moment: int, work: Callable[[], object]) -> None:
 
 def in_a_child(work: Callable[[], object]) -> int:
     """How a process ends that does some work: 0, the number of a signal below zero, or 1 for an exception."""
+    return ended(started(work))
+
+
+def started(work: Callable[[], object]) -> int:
+    """A process that does some work."""
     with warnings.catch_warnings():
         # From 3.12 on, where there are threads. This child only reads and writes.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return child
     code = 1
     try:
         work()
         code = 0
     finally:
         os._exit(code)
+
+
+def ended(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def apply_plan(folder: Path) -> None:
@@ -236,3 +248,11 @@ def undoes(folder: Path, expected: Tree) -> None:
     """Undo what there is, and find the folder as it was."""
     undo(folder)
     assert tree(folder) == expected
+
+
+def refused(folder: Path, changes: list[FileChange], says: str) -> None:
+    """The changes are refused with these words, and nothing anywhere near is changed."""
+    before = tree(folder.parent)
+    with pytest.raises(UsageError, match=says):
+        apply(folder, changes)
+    assert tree(folder.parent) == before

@@ -42,7 +42,10 @@ def lora_fused_qkv(lora: Lora, lora_targets: LoraTargets, base_modules: BaseModu
     name of the model. A vision tower may be fused beside a language model that is not. Experts in one tensor are
     another rule.
 
-    Fix safety: new names are for a new training run; a trained adapter keeps those that it was trained with.
+    Fix safety: unsafe. target_modules gets the names of the base, for a new training run; a trained adapter keeps those
+    that it was trained with. With --split-fused, and Phi-3 as the target, the layers of the model are split instead:
+    the same numbers under the class of Llama or, with a sliding window, of Mistral, whose logits in float32 were equal
+    to the last bit. Not with long rotary factors or a partial rotation, which those classes do not have.
 
     Sources: kaito-project/kaito's Phi-3 adapters; LLaMA-Factory#4020, vllm#4715, vllm#4915, peft PR #1375.
     """

@@ -38,6 +38,8 @@ def vocab_size_rows(config: Config, tensors: Tensors) -> Iterator[Finding]:
     vocab_size in text_config, and the one at the root may count something else. Models with an encoder and a decoder
     may have a vocabulary for each. A packed (quantised) embedding has other shapes.
 
+    Fix safety: safe: vocab_size becomes the number of rows, where all ids of the tokenizer fit. Nothing loads today.
+
     Sources: llama.cpp#6111, llama.cpp#3442; unsloth-zoo keeps the two equal when it adds tokens.
     """
     tensor = input_embedding(tensors)

@@ -38,6 +38,9 @@ def head_missing(
         ```json tensors.json
         {"lm_head.weight": null}
         ```
+        ```json config.json
+        {"architectures": ["SmolLM3ForCausalLM"], "model_type": "smollm3", "tie_word_embeddings": false}
+        ```
     Good:
         ```json tensors.json
         {"lm_head.weight": null}
@@ -49,6 +52,9 @@ def head_missing(
     Traps: a config without the key has the default of its class, which is true for some families; of an architecture
     that is not in our tables it is unknown, and nothing is said. A head may lie in a shard that is not here, or be
     quantised. Only causal language models have one; classifiers, embedders and bare models do not.
+
+    Fix safety: safe, and only for model types whose own default is the tie: tie_word_embeddings becomes true, which is
+    what such a model was trained with. For any other the unembedding is lost, and no setting brings it back.
 
     Sources: tinker-cookbook#593 (tied at 0.6B and 4B, not at 8B), LLaMA-Factory#6749; vLLM 0.32, measured: uniform
     logits.

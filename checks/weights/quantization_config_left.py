@@ -58,6 +58,9 @@ def quantization_config_left(
     methods that quantise while loading are no fault. Any packed or scale tensor, and a shard that is not here, end
     the question.
 
+    Fix safety: safe where no loader can follow the config: the entry is dropped. Unsafe for bitsandbytes, which
+    transformers can follow, and which somebody may want.
+
     Sources: unsloth#1601, unsloth#482; vLLM 0.32, measured: fp8 config on bf16 weights gives NaN.
     """
     at, settings = quantization.at, quantization.settings

@@ -29,8 +29,8 @@ def shard_missing(
         - The model was saved under other file names than its index says. Solution: write the index anew.
 
     Bad:
-        ```json model.safetensors
-        null
+        ```json renamed.json
+        {"model.safetensors": "model-00001-of-00001.safetensors"}
         ```
         ```json model.safetensors.index.json
         {"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}
@@ -42,6 +42,10 @@ def shard_missing(
 
     Traps: loaders prefer `model.safetensors`, so a stale index beside it does no harm. A git-LFS pointer is in the
     folder; malformed-file reports it. A tensor that lies in another shard than the index says is loaded all the same.
+
+    Fix safety: safe, where all shards are in the folder and every tensor that the index names is in one of them: the
+    index is written anew from their headers, and its metadata stay. A shard that is really absent, and two shards that
+    hold one tensor, cannot be mended.
 
     Sources: unsloth#2355, unsloth#1122; safetensors' index as transformers writes it.
     """

@@ -46,6 +46,10 @@ def tied_but_two_heads(
     Traps: a stored copy with the same bytes is harmless. The config of a family that is tied by default may lack the
     key. What is compared is the bytes, so with `--weights none` nothing is said.
 
+    Fix safety: unsafe. tie_word_embeddings becomes false, where the class is known to read a head then: the stored
+    head, which older loaders drop, is used by all of them. Right if that one is the trained one. No fix drops a stored
+    head; where its bytes are those of the embedding nothing is wrong.
+
     Sources: vllm#14212, vllm#21755, vllm#51063, peft#2777, transformers#45127; transformers 5.23, measured: not tied,
     with a warning.
     """

@@ -43,6 +43,13 @@ def untrained_rows(
     means a thousandth of the median. Rows beyond the tokenizer's ids are padding, byte tokens that no text reaches
     are often exactly zero: both are counted, neither is a fault. Closeness to the centroid is a hint, not a proof.
 
+    Fix safety: unsafe, and only with --all-untrained. Each row that is near zero or bit-identical to another becomes
+    the mean of the trained rows of its matrix, and a noise of its own, drawn from the token's id: a tenth of their
+    spread in every dimension, or more where the mean is long, so that it is told apart in 16 bits too. Of each group
+    of identical rows one stays: it may be what the others are copies of. The unembedding's row changes only where it
+    is untrained as well. Rows that are only near a centroid are never touched. Such a row does no harm; nothing has
+    trained it.
+
     Sources: Magikarp (arXiv 2405.05417) and its reports; SmolLM2's 15 identical rows, which have a usual norm.
     """
     groups = ", ".join(str(len(group)) for group in untrained.identical[:MOST_NAMED])

@@ -54,6 +54,10 @@ def untrained_token_used(
     of the unused ones: that is information. A dead stop id beside a living one stops nothing and harms nothing: a
     warning.
 
+    Fix safety: unsafe: the rows of these tokens become the mean of the trained rows and a noise of their own, as
+    untrained-rows says. The model then reads an average word instead of nothing, and tells the tokens apart. It has not
+    learnt them: train the embedding (modules_to_save, or trainable_token_indices).
+
     Sources: unsloth#658, unsloth#1056, unsloth#1258; Magikarp's report on Llama-3-8B (254 of 256 special tokens).
     """
     certain, near = untrained.certain, untrained.near_centroid

@@ -39,9 +39,7 @@ def wrapper_prefix(tensors: Tensors, wrapped: Wrapped) -> Iterator[Finding]:
         ```json tensors.json
         {
           "model.layers.0.self_attn.q_proj.weight": null,
-          "model.layers.0.self_attn.q_proj.base_layer.weight": ["BF16", [64, 64], "normal"],
-          "model.layers.0.self_attn.q_proj.lora_A.weight": ["BF16", [8, 64], "normal"],
-          "model.layers.0.self_attn.q_proj.lora_B.weight": ["BF16", [64, 8], "zeros"]
+          "_orig_mod.model.layers.0.self_attn.q_proj.weight": ["BF16", [64, 64], "normal"]
         }
         ```
     Good:
@@ -51,6 +49,9 @@ def wrapper_prefix(tensors: Tensors, wrapped: Wrapped) -> Iterator[Finding]:
 
     Traps: the files of an adapter carry these names by right. A model whose own architecture holds adapters says so in
     its config. `model.model.` is a fault only where the names of the class are known.
+
+    Fix safety: unsafe: every tensor is renamed in the header of its file; no byte of it changes. Not where an adapter
+    is inside: that has to be merged.
 
     Sources: vllm#12961, vllm#15031; measured on vLLM 0.32.
     """

@@ -29,6 +29,7 @@ from .tensors import shards, tensors
 from .texts import training_texts
 from .tokenizer import tokenizer, tokenizer_json
 from .training import label_audit, trainability, training, training_bases, training_log
+from .trained_mean import new_rows
 from .untrained import untrained
 from .vllm_registry import vllm_registry
 from .vocabulary import vocabulary
@@ -62,6 +63,7 @@ __all__ = [
     "label_audit",
     "lora",
     "lora_targets",
+    "new_rows",
     "non_finite",
     "quantization",
     "rebuilt_tokenizer",

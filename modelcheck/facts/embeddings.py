@@ -76,7 +76,7 @@ class Embeddings:
         sketch = np.empty((self.rows, SKETCH_WIDTH), np.int8)
         done = start = 0
         projected = np.empty((SKETCH_ROWS + self._chunk_rows, SKETCH_WIDTH), np.float32)
-        for raw in self._chunks():
+        for raw in self.chunks():
             stop = start + len(raw)
             with np.errstate(all="ignore"):
                 norms[start:stop] = self._squares(raw)
@@ -101,7 +101,8 @@ class Embeddings:
         values = self.values(raw)
         return np.asarray(np.vecdot(values, values))
 
-    def _chunks(self) -> Iterator[NDArray[np.uint8]]:
+    def chunks(self) -> Iterator[NDArray[np.uint8]]:
+        """All rows as they are stored, [rows of a piece, bytes of a row]; each piece is valid until the next."""
         import numpy as np
 
         size = self._chunk_rows * self._row_bytes

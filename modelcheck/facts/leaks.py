@@ -87,7 +87,7 @@ def _words(row: Example) -> list[str]:
 def _overlaps(held_out: Sequence[Example], trained: Sequence[Example], length: int) -> list[Leak]:
     import numpy as np
 
-    runs = _bounded([(row, _runs(_words(row), length)) for row in held_out])
+    runs = _bounded([(row, np.unique(_runs(_words(row), length))) for row in held_out])
     wanted, in_rows = np.unique(np.concatenate([np.empty(0, np.uint64), *(r for _, r in runs)]), return_counts=True)
     if not len(wanted):
         return []
@@ -95,7 +95,7 @@ def _overlaps(held_out: Sequence[Example], trained: Sequence[Example], length: i
     for i, row in enumerate(trained):
         here = _runs(_words(row), length)
         at = np.minimum(np.searchsorted(wanted, here), len(wanted) - 1)
-        at = at[wanted[at] == here]
+        at = np.unique(at[wanted[at] == here])
         counts[at] += 1
         first[at[first[at] < 0]] = i
     common = min(COMMON, max(1, len(trained) // 2))
@@ -121,15 +121,15 @@ def _bounded(runs: Sequence[tuple[Example, NDArray[np.uint64]]]) -> Sequence[tup
 
 
 def _runs(words: Sequence[str], length: int) -> NDArray[np.uint64]:
-    """A number for each run of `length` words, each number once."""
+    """A number for each run of `length` words: the same for the same words, by chance for no others."""
     import numpy as np
 
-    hashes = np.fromiter((hash(word) & 0xFFFFFFFFFFFFFFFF for word in words), np.uint64, len(words))
+    hashes = np.fromiter(map(hash, words), np.int64, len(words)).view(np.uint64)
     count = max(0, len(words) - length + 1)
     numbers = np.zeros(count, np.uint64)
     for i in range(length):
         numbers = numbers * np.uint64(FACTOR) + hashes[i : i + count]
-    return np.unique(numbers)
+    return numbers
 
 
 def _shared(row: Example, other: Example, length: int) -> str:

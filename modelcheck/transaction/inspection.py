@@ -54,13 +54,9 @@ def _check_ranges(journal: Journal, number: int, entry: Entry) -> None:
 
 def _edited(place: Path, kept: Path | None, remedy: str) -> UsageError:
     """The error for a file that undo would overwrite. `kept` is its old content, if that may be a text."""
-    lines = [
-        f"{place}: has been edited since the fix; undo would destroy that, so nothing was changed",
-        *_diff(place, kept),
-    ]
-    return UsageError(
-        "\n".join([*lines, f"{remedy}; or keep all files as they are: modelcheck undo --forget {place.parent}"])
-    )
+    first = f"{place}: has been edited since the fix; undo would destroy that, so nothing was changed"
+    last = f"{remedy}; or keep all files as they are: modelcheck undo --forget {place.parent}"
+    return UsageError("\n".join([first, *_diff(place, kept), last]))
 
 
 def _diff(place: Path, kept: Path | None) -> list[str]:

@@ -39,13 +39,15 @@ class Journal:
         return self.path / NEW / str(number)
 
     def make(self) -> None:
-        """Make its folders."""
+        """Make its folders, of which git is to know nothing."""
+        if not os.path.lexists(self.path.parent / IGNORE):
+            _write(self.path.parent / IGNORE, b"*\n")
         for path in (self.path, self.path / OLD, self.path / NEW):
             disk.mkdir(path)
 
     def go_live(self, entries: Sequence[Entry]) -> None:
         """Make everything durable, the manifest last. From now on the journal alone knows what the checkpoint was."""
-        self._write(DRAFT, encode(entries))
+        _write(self.path / DRAFT, encode(entries))
         for path in (self.path / OLD, self.path / NEW, self.path):
             disk.fsync_dir(path)
         disk.rename(self.path / DRAFT, self.path / MANIFEST)
@@ -56,7 +58,7 @@ class Journal:
         """Say, durably, that the checkpoint is wholly new."""
         for path in (self.folder, self.path / NEW):
             disk.fsync_dir(path)
-        self._write(COMMIT, b"")
+        _write(self.path / COMMIT, b"")
         disk.fsync_dir(self.path)
 
     def uncommit(self) -> None:
@@ -103,14 +105,6 @@ class Journal:
                 disk.unlink(path)
         disk.rmdir(self.path)
         disk.fsync_dir(self.path.parent)
-
-    def _write(self, name: str, content: bytes) -> None:
-        descriptor = disk.create(self.path / name, 0o600)
-        try:
-            disk.write(descriptor, content)
-            disk.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _contents(self) -> Iterator[tuple[Path, bool]]:
         """What is in it, in an order in which it can be removed, and whether it is a folder."""
@@ -160,6 +154,15 @@ def refused(place: Path, what: str) -> UsageError:
     home = next(parent for parent in (place, *place.parents) if parent.name == HOME)
     remedy = f"nothing was changed; if this folder was downloaded with it, delete {home}"
     return UsageError(f"{place}: {what}: this is not a journal that modelcheck wrote; {remedy}")
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor = disk.create(path, 0o600)
+    try:
+        disk.write(descriptor, content)
+        disk.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _entries(path: Path) -> list[os.DirEntry[str]]:

@@ -22,8 +22,6 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UsageError(f"{told(error)}: {folder} cannot be written, nothing was changed") from None
     try:
-        with suppress(FileExistsError):
-            _ignore(home / IGNORE)
         yield
     finally:
         _leave(folder, descriptor)
@@ -52,14 +50,6 @@ def _lock(home: Path) -> int:
         except BlockingIOError:
             os.close(descriptor)
             raise UsageError(f"{home.parent}: another modelcheck is at work in it: wait until it is done") from None
-
-
-def _ignore(path: Path) -> None:
-    descriptor = disk.create(path, 0o600)
-    try:
-        disk.write(descriptor, b"*\n")
-    finally:
-        os.close(descriptor)
 
 
 def _leave(folder: Path, descriptor: int) -> None:

@@ -61,13 +61,15 @@ def _copy_tree(folder: Path, copy: Path, changes: Mapping[str, FileChange], abov
     """`above` are the folders that this one is in, which a link must not lead back to."""
     for name in sorted({*(path.name for path in folder.iterdir()), *changes}):
         place, change = folder / name, changes.get(name)
+        if name in LEFT_OUT and len(above) == 1:
+            continue
         if change is not None:
             check_unchanged(place, change.seen)
             if change.pieces is not None:
                 _copy_file(place, copy / name, change)
         elif not place.is_dir():
             _copy_file(place, copy / name, FileChange(name, (Kept(0, place.stat().st_size),), None))
-        elif name not in LEFT_OUT or len(above) > 1:
+        else:
             if (real := place.resolve()) in above:
                 raise UsageError(
                     f"{place}: is a link to {real}, the folder it is in: no copy was made; remove the link"

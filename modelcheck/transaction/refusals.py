@@ -17,7 +17,7 @@ def check_folder(folder: Path) -> None:
     instead, real = _instead(folder), folder.resolve()
     if not real.is_dir():
         raise UsageError(f"{folder}: is not a folder; expected a checkpoint's")
-    if real.parent.name == "snapshots" and (real.parent.parent / "blobs").is_dir():
+    if any(parent.name == "snapshots" and (parent.parent / "blobs").is_dir() for parent in real.parents):
         raise UsageError(f"{folder}: lies in the hub's cache, which other programs share; {instead}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"{folder}: you may not write in this folder; {instead}")
@@ -37,30 +37,28 @@ def check_names(folder: Path, changes: Sequence[FileChange]) -> None:
     names = [change.name for change in changes]
     for name in names:
         if not is_plain(name):
-            raise UsageError(
-                f"{folder}: {name!r} is not the name of a file directly in this folder: it is never written"
-            )
+            raise UsageError(f"{folder}: {name!r} is no file directly in this folder: it is never written")
         if names.count(name) > 1:
             raise UsageError(f"{folder / name}: is changed twice by one plan; nothing was changed")
 
 
 def check_unchanged(place: Path, seen: Seen | None) -> None:
     """Raises UsageError if a file is not the one that was linted, as far as its status tells."""
+    if seen is None:
+        if os.path.lexists(place):
+            raise changed(place)
+        return
     try:
         status = place.stat()
     except FileNotFoundError:
-        if seen is not None:
-            raise changed(place) from None
-        return
-    if seen is None or (status.st_ino, status.st_size, status.st_mtime_ns) != (seen.inode, seen.size, seen.mtime_ns):
+        raise changed(place) from None
+    if (status.st_ino, status.st_size, status.st_mtime_ns) != (seen.inode, seen.size, seen.mtime_ns):
         raise changed(place)
 
 
 def changed(place: Path) -> UsageError:
     """The error for a file that somebody else has changed."""
-    return UsageError(
-        f"{place}: has been changed since it was linted; nothing was changed by us: run the command again"
-    )
+    return UsageError(f"{place}: has been changed since it was linted; nothing was written: run the command again")
 
 
 def _instead(folder: Path) -> str:

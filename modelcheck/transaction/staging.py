@@ -87,8 +87,10 @@ def _stage_ranges(journal: Journal, number: int, change: FileChange, read: Read)
     lost = (piece for start, stop in ranges for piece in stretch(read, start, stop))
     if _write(journal.old(number), 0o600, lost, None).digest != seen.digest:
         raise changed(journal.folder / change.name)
-    new = hashlib.sha256(b"".join(piece for _, piece in patches)).hexdigest()
-    return Entry(change.name, seen, Seen(seen.inode, change.size, time.time_ns(), new), ranges)
+    new = hashlib.sha256()
+    for _, piece in patches:
+        new.update(piece)
+    return Entry(change.name, seen, Seen(seen.inode, change.size, time.time_ns(), new.hexdigest()), ranges)
 
 
 def _keep(place: Path, kept: Path, read: Read, status: os.stat_result) -> None:

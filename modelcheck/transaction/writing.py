@@ -24,12 +24,13 @@ def apply(folder: Path, changes: Sequence[FileChange]) -> None:
     Raises UsageError, with nothing changed, for a link, the hub's cache, a protected file, a file that has been changed
     since it was seen, a full disk, another process at work, or an earlier fix that was interrupted.
     """
+    if not changes:
+        return
     check_folder(folder)
     with locked(folder):
         if unfinished(folder):
-            raise UsageError(
-                f"{folder}: an earlier fix was interrupted here; take it back first: modelcheck undo {folder}"
-            )
+            remedy = f"take it back first: modelcheck undo {folder}"
+            raise UsageError(f"{folder}: an earlier fix was interrupted here; {remedy}")
         check_files(folder, changes)
         check_space(folder, changes)
         journal = following(folder)
