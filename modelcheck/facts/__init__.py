@@ -28,8 +28,8 @@ from .tensor_names import quantization, wrapped
 from .tensors import shards, tensors
 from .texts import training_texts
 from .tokenizer import tokenizer, tokenizer_json
-from .training import label_audit, trainability, training, training_bases, training_log
 from .trained_mean import new_rows
+from .training import label_audit, trainability, training, training_bases, training_log
 from .untrained import untrained
 from .vllm_registry import vllm_registry
 from .vocabulary import vocabulary
@@ -59,8 +59,8 @@ __all__ = [
     "fits_base",
     "generation_config",
     "is_chat",
-    "leaks",
     "label_audit",
+    "leaks",
     "lora",
     "lora_targets",
     "new_rows",

@@ -67,4 +67,3 @@ def _turned(finding: Finding, job: Job) -> Finding | None:
     key = LEAKAGE.get(finding.slug)
     action = getattr(job.data.leakage, key) if key else "error"
     return None if action == "off" else dataclasses.replace(finding, severity=min(finding.severity, TURNED[action]))
-
