@@ -15,6 +15,7 @@ from modelcheck.engine import lint_facts
 from modelcheck.errors import UsageError
 from modelcheck.finding import Severity
 from modelcheck.output.text import printable
+from modelcheck.plugins.notes import note
 from modelcheck.render.renderer import Renderer
 from modelcheck.report import TargetReport
 from modelcheck.resolver import Resolver
@@ -85,7 +86,7 @@ class RuleItem(pytest.Item):
                 raise RuleFailed(reason)
             pytest.skip(reason)
         if any(f.severity is Severity.WARNING for f in report.findings):
-            self.warn(pytest.PytestWarning("\n".join(lines)))
+            note(self, "\n".join(lines))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         return str(excinfo.value) if isinstance(excinfo.value, RuleFailed) else super().repr_failure(excinfo, style)

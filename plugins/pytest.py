@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelcheck.plugins.checkpoint import CheckpointFile
-    from modelcheck.plugins.jobs import JobFile, JobResult
+    from modelcheck.plugins.jobs import JobFile
+    from modelcheck.plugins.result import JobResult
 
 JOB_FILE, JOB_FILES = "modelcheck.toml", ".modelcheck.toml"
 CHECKPOINTS = ("config.json", "adapter_config.json")
+WARNED = "warned"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,12 +29,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--modelcheck", action="store_true", help="lint checkpoint folders, one item for each rule")
     group.addoption(
-        "--modelcheck-bless", metavar="NAME", help="keep the tuned answers of the jobs under NAME, as gate.baseline"
+        "--modelcheck-bless", metavar="NAME", help="keep the tuned answers of jobs that passed as the baseline NAME"
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "finetune_eval(job): a test on a job's results, skipped without --finetune-eval")
+    if config.getoption("finetune_eval"):
+        from modelcheck.plugins.session import Xdist
+
+        config.pluginmanager.register(Xdist(), "modelcheck-xdist")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> JobFile | CheckpointFile | None:
@@ -58,24 +64,45 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def modelcheck_job(request: pytest.FixtureRequest) -> Callable[[str], JobResult]:
     """`modelcheck_job("rugby")`: the results of a job, for assertions of one's own."""
-    from modelcheck.plugins.jobs import runs
+    from modelcheck.plugins.result import JobResult
+    from modelcheck.plugins.session import runs
 
-    def result(name: str) -> JobResult:
-        return runs(request.config).result(name, request.config.rootpath)
+    return lambda name: JobResult(runs(request.config).named(name))
 
-    return result
+
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
+    if _active(config) and report.when == "call" and report.passed:
+        from modelcheck.plugins.notes import notes
+
+        if any(notes(report)):
+            return WARNED, "w", "WARNED"
+    return None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if warned := terminalreporter.stats.get(WARNED):
+        from modelcheck.plugins.notes import notes
+
+        terminalreporter.section("modelcheck warnings")
+        for report in warned:
+            terminalreporter.write_line(report.nodeid)
+            for text in notes(report):
+                terminalreporter.write_line(f"  {text}")
     if config.getoption("finetune_eval"):
-        from modelcheck.plugins.jobs import runs
+        from modelcheck.plugins.session import runs
 
         for text in runs(config).reports():
+            terminalreporter.write_line(text)
+        for text in runs(config).bless(name) if (name := config.getoption("modelcheck_bless")) else ():
             terminalreporter.write_line(text)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if config.getoption("finetune_eval", default=False):
-        from modelcheck.plugins.jobs import runs
+        from modelcheck.plugins.session import runs
 
         runs(config).close()
+
+
+def _active(config: pytest.Config) -> bool:
+    return bool(config.getoption("finetune_eval") or config.getoption("modelcheck"))

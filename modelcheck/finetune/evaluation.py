@@ -11,7 +11,7 @@ from typing import Any
 from modelcheck.dataset.example import Example, text_of
 from modelcheck.errors import UsageError
 from modelcheck.finetune import samples, thinking
-from modelcheck.finetune.identity import file_hashes
+from modelcheck.finetune.identity import content
 from modelcheck.finetune.job import Job, Suite
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.samples import Sample
@@ -72,7 +72,7 @@ class Evaluation:
     def _manifest(self, asked: Mapping[str, Sequence[int]], prompts: Prompts) -> dict[str, Any]:
         evaluation = self.job.eval
         return {
-            "weights": digest(file_hashes(self.folder)),
+            "weights": digest(_computed(self.folder)),
             "items": digest(sorted(asked)),
             "prompts": digest(sorted(asked.items())),
             "stop_ids": list(prompts.stop_ids),
@@ -101,7 +101,7 @@ class Evaluation:
             elif event["event"] == "batch":
                 found = [self._sample(answer, by_id, asked, score) for answer in event["answers"]]
                 samples.append(place / "samples.jsonl", found)
-                say(f"{self.suite.name}: {event['done']} of {event['total']} answers")
+                say(f"{self.job.name}, {self.suite.name}: {event['done']} of {event['total']} answers")
 
         request = {
             "stage": "generate",
@@ -120,10 +120,9 @@ class Evaluation:
         self, answer: Mapping[str, Any], by_id: Mapping[str, Example], asked: Mapping[str, Sequence[int]], score: Any
     ) -> Sample:
         name, repeat = answer["key"].split()
-        item, strip = by_id[name], self.job.eval.strip_thinking
-        text = answer["text"]
-        if strip is not None and not (strip.unclosed == "keep" and thinking.strip(text, strip.tags) == ""):
-            text = thinking.strip(text, strip.tags)
+        item, strip, text = by_id[name], self.job.eval.strip_thinking, answer["text"]
+        if strip is not None:
+            text = thinking.strip(text, strip.tags, unclosed=strip.unclosed)
         return Sample(
             item=name,
             repeat=int(repeat),
@@ -139,6 +138,12 @@ class Evaluation:
             score=score(text, item.reference, item.fields),
             reference=item.reference,
         )
+
+
+def _computed(folder: Path) -> dict[str, str]:
+    """What decides what a model computes from token ids: its weights, and how its config has them used."""
+    parts = content(folder)
+    return {name: parts[name] for name in parts if name == "config.json" or name.endswith(".safetensors")}
 
 
 def _tools(item: Example) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,29 @@ SAMPLES = 1024
 BLOCK = 1 << 22
 
 
+# What a model is made of, beside its weights.
+MADE_OF = (".json", ".jinja", ".model", ".txt")
+
+
 def file_hashes(folder: Path) -> dict[str, str]:
     """{file: SHA-256} of the safetensors files of a folder; empty where there are none."""
     return {path.name: _hash_file(path) for path in sorted(folder.glob("*.safetensors"))}
 
 
+def content(folder: Path) -> dict[str, str]:
+    """{file: SHA-256} of everything in a folder that makes the model: weights, configs, tokenizer, template."""
+    parts = [path for path in sorted(folder.glob("*")) if path.suffix in MADE_OF and path.is_file()]
+    return file_hashes(folder) | {path.name: _hash_file(path) for path in parts}
+
+
 def _hash_file(path: Path) -> str:
+    stat = path.stat()
+    return _hash_of(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+@lru_cache(maxsize=1024)
+def _hash_of(path: Path, *_: int) -> str:
+    """Read again only where size, time or inode tell of a change."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from modelcheck.finding import Finding, Severity
 from modelcheck.finetune.verdict import Result
 
-PASSED, WARNED, FAILED, EXPECTED, BLOCKED = "pass", "warn", "fail", "xfail", "blocked"
+PASSED, WARNED, FAILED, EXPECTED, SMOKE, BLOCKED = "pass", "warn", "fail", "xfail", "smoke", "blocked"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`verdict` is pass, warn, fail, xfail, or blocked by an earlier step that failed.
+    """`verdict` is pass, warn, fail, xfail, smoke (only some items were asked), or blocked by an earlier failure.
 
     `message` says what is wrong and what to do, `details` what else a person may want to read; `findings` and `results`
     are what both are made of.
@@ -33,12 +33,13 @@ class Outcome:
         return self.verdict in (FAILED, BLOCKED)
 
 
-def judged(item: str, findings: list[Finding], problems: list[str], details: str = "") -> Outcome:
+def judged(item: str, findings: Iterable[Finding], problems: Iterable[str], details: str = "") -> Outcome:
     """The outcome of findings and of problems that are no rule's: an error or a problem fails, a warning warns."""
-    lines = [*problems, *(_line(f) for f in findings if f.severity >= Severity.WARNING)]
-    failed = problems or any(f.severity is Severity.ERROR for f in findings)
+    found, wrong = tuple(dict.fromkeys(findings)), list(dict.fromkeys(problems))
+    lines = [*wrong, *(_line(f) for f in found if f.severity >= Severity.WARNING)]
+    failed = wrong or any(f.severity is Severity.ERROR for f in found)
     verdict = FAILED if failed else WARNED if lines else PASSED
-    return Outcome(item, verdict, "\n".join(lines), details, tuple(findings))
+    return Outcome(item, verdict, "\n".join(lines), details, found)
 
 
 def _line(finding: Finding) -> str:

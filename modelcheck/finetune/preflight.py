@@ -30,6 +30,8 @@ def _data(job: Job) -> Iterator[str]:
     for key, rows in named.items():
         if rows and rows.path and not os.access(rows.path, os.R_OK):
             yield f"{key}: {rows.path} cannot be read: name a file that is there, relative to {job.file}"
+    if job.data.mirror and not any(suite.data == "eval" for suite in job.suites):
+        yield f"{job.file}:{job.line}: data.mirror is compared with a suite on data.eval, and there is none: add one"
     if isinstance(job.data.template, Path) and not os.access(job.data.template, os.R_OK):
         yield f"data.template: {job.data.template} cannot be read"
 

@@ -102,10 +102,10 @@ class Prompts:
         return tuple(sorted(self._facts["stop_ids"].in_force))
 
     def untrained(self, conversations: Iterable[Conversation]) -> tuple[int, ...]:
-        """The ids in whole rendered conversations whose embedding rows the checkpoint never trained."""
+        """The ids in whole rendered conversations whose embedding rows the checkpoint surely never trained."""
         rows = self._facts["untrained"]
         used = {i for text in self.texts(conversations, prompt=False) for i in self.tokenizer.encode(text)}
-        return tuple(sorted(used & (rows.certain | rows.near_centroid)))
+        return tuple(sorted(used & rows.certain))
 
 
 def difference(base: Sequence[Sequence[int]], tuned: Sequence[Sequence[int]]) -> tuple[int, int] | None:

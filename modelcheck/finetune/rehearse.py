@@ -33,8 +33,9 @@ def rehearse(
     """Run a recipe for two steps in `folder`. Raises whatever the real run would raise.
 
     `peak_memory` in bytes, `seconds_per_step` of the second step (the first also warms up), `seconds` of the real run
-    at that speed, `merged` the saved folder, `answers` two texts.
+    at that speed, `merged` the saved folder, `artifact` how it agrees with the adapter, `answers` two texts.
     """
+    from .artifact import compare
     from .engines.transformers import Engine
     from .trainers import trl
     from .trainers.rows import read_rows
@@ -57,6 +58,7 @@ def rehearse(
     small = dataclasses.replace(recipe, rows=same, eval_rows=None, out=folder, train=short)
     trained = trl.train(small, hear, evaluated)
     engine = Engine(str(small.merged), recipe.dtype)
+    compared = compare(recipe.base, small.adapter if recipe.adapts else None, small.merged, recipe.dtype, prompts)
     asked = {str(i): prompt for i, prompt in enumerate(prompts[:ANSWERS])}
     answers = [a for batch in engine.answers(asked, gen, stop_ids, len(asked) or 1) for a in batch]
     steps, per_step = trl.steps_of(recipe, len(rows)), times[-1] - times[-2]
@@ -67,6 +69,8 @@ def rehearse(
         "steps": steps,
         "seconds": round(per_step * steps, 1),
         "merged": str(small.merged),
+        "log": str(small.log),
+        "artifact": compared,
         "loaded": trained["loaded"],
         "reloaded": engine.identity,
         "saved_is_loaded": trained["merged_weights"] == engine.identity["weights"],

@@ -33,9 +33,9 @@ class GateReport:
 
     @property
     def consequence(self) -> str:
-        """The worst of what the results do to the run: fail, xfail, warn or pass."""
+        """The worst of what the results do to the run: fail, xfail, warn, smoke or pass."""
         outcomes = {consequence(result, self.policy) for result in self.results}
-        return next((word for word in ("fail", "xfail", "warn") if word in outcomes), "pass")
+        return next((word for word in ("fail", "xfail", "warn", "smoke") if word in outcomes), "pass")
 
 
 def text(report: GateReport, width: int = 100) -> str:
@@ -113,7 +113,7 @@ def _paragraphs(report: GateReport) -> Iterator[tuple[str, str]]:
     if not found and any(result.verdict is Verdict.FAIL for result in report.results):
         yield "likely cause", UNEXPLAINED
     for result in report.results:
-        if result.verdict is not Verdict.PASS or result.notes:
+        if result.verdict not in (Verdict.PASS, Verdict.SMOKE) or result.notes:
             yield result.verdict, message(result, found)
     guards = [result for result in report.results if result.role == "guard"]
     if worse := regressed(guards, report.policy.alpha):

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 
 class State:
@@ -17,15 +19,28 @@ class State:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / "state.json"
-        self.lock = FileLock(folder / "lock")
 
-    def result(self, stage: str, inputs: Mapping[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What `make` answered for these inputs, now or in an earlier run. A stage that raises leaves nothing."""
+    @cached_property
+    def lock(self) -> BaseFileLock:
+        """Held by the one process that works."""
+        from filelock import FileLock
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder.parent / ".gitignore").write_text("*\n", encoding="utf-8")
+        return FileLock(self.folder / "lock")
+
+    def result(
+        self, stage: str, inputs: Mapping[str, Any], make: Callable[[], dict[str, Any]], holds: Path | None = None
+    ) -> dict[str, Any]:
+        """What `make` answered for these inputs, now or in an earlier run. A stage that raises leaves nothing.
+
+        The result counts as long as what it `holds` is there.
+        """
         key = digest(inputs)
         with self.lock:
-            if (known := self._read().get(stage)) and known["inputs"] == key:
+            known = self._read().get(stage)
+            if known and known["inputs"] == key and (holds is None or holds.exists()):
                 return dict(known["result"])
             result = make()
             self._write({**self._read(), stage: {"inputs": key, "result": result}})

@@ -1,8 +1,7 @@
-"""The rules of `modelcheck lint`, asked about a job: its data, its trainer, the folders that it saves."""
+"""The rules of `modelcheck lint`, asked about a job: its base, its rows, its trainer, the folders that it saves."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,59 +10,62 @@ from typing import Any
 from modelcheck.change import FileChange
 from modelcheck.engine import Options, lint_source
 from modelcheck.finding import Finding, Severity
+from modelcheck.finetune import data_audit
+from modelcheck.finetune.data import JobData
+from modelcheck.finetune.evidence import evidence
 from modelcheck.finetune.job import Job
 from modelcheck.finetune.log_evidence import log_evidence
 from modelcheck.names import TRAINING
 from modelcheck.render.renderer import Renderer
-from modelcheck.sources import Source
 from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.planned import Planned
 
-# What `data.leakage` may turn down, {rule: the key that does}.
-LEAKAGE = {"eval-row-in-train": "exact", "eval-overlaps-train": "ngram_action"}
-TURNED = {"warn": Severity.WARNING, "error": Severity.ERROR}
+# What two steps can tell of a run: how many there are of them, and how warm, is the rehearsal's own.
+REHEARSED = ("learning-rate-not-applied", "non-finite-loss")
 
 
-def of_data(job: Job, base: Path, rows: Path, audit: Mapping[str, Any]) -> list[Finding]:
-    """Everything that can be told before the first step: the base with the job's template and rows, and the labels.
-
-    `rows` is a folder with train.jsonl and eval.jsonl.
-    """
+def of_data(job: Job, data: JobData, base: Path, audit: Mapping[str, Any]) -> list[Finding]:
+    """Everything that can be told before the first step: the base, the job's template and rows, and the labels."""
     template = None if job.data.template == "tokenizer" else str(job.data.template)
-    options = Options(data=str(rows), chat_template=template)
-    evidence = {"labels": audit["labels"], "trainability": audit["trainability"]}
-    found = _lint(_with(LocalFolder(base), evidence), str(base), options)
-    return [turned for finding in found if (turned := _turned(finding, job))]
+    options = Options(chat_template=template, ignore=("dataset",))
+    return [*data_audit.audit(job, data, base).findings, *_lint(base, options, evidence(audit))]
 
 
-def of_training(base: Path, answer: Mapping[str, Any], log: Iterable[str]) -> list[Finding]:
-    """What a run says about itself: its log, and what of the model it trained."""
-    evidence = {"log": log_evidence(log), "trainability": answer["trainability"]}
-    return _lint(_with(LocalFolder(base), evidence), "the training run", Options(select=("training",)))
+def of_training(base: Path, answer: Mapping[str, Any], evaluated: Mapping[str, Any], log: Path) -> list[Finding]:
+    """What a run says about itself: its log, what of the model it trained, and which model that was."""
+    return _lint(base, Options(select=("training",)), evidence(None, answer, log, evaluated))
+
+
+def of_rehearsal(base: Path, log: Iterable[str]) -> list[Finding]:
+    """What the log of the first two steps shows already."""
+    return _lint(base, Options(select=REHEARSED), {"log": log_evidence(log)})
 
 
 def of_folder(folder: Path, base: Path) -> list[Finding]:
     """What a saved folder has that its base had not: the base's own faults were told before."""
-    found = _lint(LocalFolder(folder), str(folder), Options(base=str(base)))
-    known = {(finding.code, finding.at) for finding in _lint(LocalFolder(base), str(base), Options())}
+    known = {(finding.code, finding.at) for finding in _lint(base, Options())}
+    found = _lint(folder, Options(base=str(base)))
     return [finding for finding in found if (finding.code, finding.at) not in known]
 
 
-def _with(source: Source, evidence: Mapping[str, Any]) -> Source:
-    return Planned(source, [FileChange(TRAINING, (json.dumps(evidence).encode(),), None)])
-
-
-def _lint(source: Source, name: str, options: Options) -> list[Finding]:
+def _lint(folder: Path, options: Options, found: Mapping[str, Any] | None = None) -> list[Finding]:
     checks: Sequence[Any] = options.checks()
+    source = options.set_up(LocalFolder(folder))
+    if found is not None:
+        source = Planned(source, [FileChange(TRAINING, (json.dumps(found).encode(),), None)])
     with Renderer() as renderer:
-        given = options.given() | {"renderer": renderer}
-        report = lint_source(name, options.set_up(source), checks, given, pedantic=False)
+        report = lint_source(str(folder), source, checks, options.given() | {"renderer": renderer}, pedantic=False)
     bugs = [Finding(text, code="FIL001", slug="internal-error") for text in report.internal]
     return [*bugs, *report.findings]
 
 
-def _turned(finding: Finding, job: Job) -> Finding | None:
-    """The finding as `data.leakage` wants it."""
-    key = LEAKAGE.get(finding.slug)
-    action = getattr(job.data.leakage, key) if key else "error"
-    return None if action == "off" else dataclasses.replace(finding, severity=min(finding.severity, TURNED[action]))
+def plain(finding: Finding) -> dict[str, Any]:
+    """A finding as JSON can hold it; of low confidence there are none here."""
+    return {name: getattr(finding, name) for name in ("message", "file", "at", "code", "slug")} | {
+        "severity": int(finding.severity)
+    }
+
+
+def finding(kept: Mapping[str, Any]) -> Finding:
+    """The finding that `plain` wrote."""
+    return Finding(**{**kept, "severity": Severity(kept["severity"])})

@@ -19,6 +19,7 @@ class Verdict(enum.StrEnum):
     PASS = "PASS"  # noqa: S105 - no password
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
+    SMOKE = "SMOKE"  # only some of the items were asked: nothing is decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +79,14 @@ class Policy:
     power            the probability with which a real difference is to be found, for planning
     on_inconclusive  fail, warn or xfail; None: fail in CI for a guard that is already seen below its margin, else warn
     ci               this is a run in CI
+    smoke            only some items are asked, to see that everything runs: every verdict is SMOKE
     """
 
     alpha: float = 0.05
     power: float = 0.8
     on_inconclusive: str | None = None
     ci: bool = False
+    smoke: bool = False
 
     def __post_init__(self) -> None:
         for name in ("alpha", "power"):
@@ -174,7 +177,7 @@ def decide(lower: float, upper: float, at_least: float | None, at_most: float | 
 
 
 def consequence(result: Result, policy: Policy) -> str:
-    """What the verdict does to the run: pass, fail, warn or xfail."""
+    """What the verdict does to the run: pass, fail, warn, xfail or smoke."""
     if result.verdict is not Verdict.INCONCLUSIVE:
         return result.verdict.lower()
     if policy.on_inconclusive is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from modelcheck import packs
 from modelcheck.finding import Finding
@@ -13,52 +14,75 @@ from modelcheck.finetune.gate import compare, pair
 from modelcheck.finetune.hints import Hint, explaining
 from modelcheck.finetune.job import Gate, Job, Suite
 from modelcheck.finetune.messages import message
-from modelcheck.finetune.outcome import EXPECTED, FAILED, PASSED, WARNED, Outcome
+from modelcheck.finetune.outcome import EXPECTED, FAILED, PASSED, SMOKE, WARNED, Outcome
 from modelcheck.finetune.report import UNEXPLAINED
-from modelcheck.finetune.verdict import Floor, Guard, Policy, Result, Role, Target, Verdict, consequence
+from modelcheck.finetune.samples import Sample
+from modelcheck.finetune.verdict import (
+    Ceiling,
+    Floor,
+    Guard,
+    Policy,
+    Result,
+    Role,
+    Target,
+    Verdict,
+    consequence,
+)
 from modelcheck.manual import symptoms
 
 Sides = tuple[Evaluated, list[Evaluated]]
 Found = Iterable[tuple[str, Finding]]
-OUTCOMES = {"pass": PASSED, "warn": WARNED, "fail": FAILED, "xfail": EXPECTED}
+WORST_FIRST = (FAILED, EXPECTED, WARNED, SMOKE)
+# What a suite that names no margin may lose against a blessed model.
+BASELINE_MARGIN = 0.05
 
 
-def policy(gate: Gate) -> Policy:
+def policy(job: Job) -> Policy:
     """How sure the gate of a job must be."""
     return Policy(
-        alpha=gate.alpha,
-        power=gate.power,
-        on_inconclusive=gate.on_inconclusive,
+        alpha=job.gate.alpha,
+        power=job.gate.power,
+        on_inconclusive=job.gate.on_inconclusive,
         ci=os.environ.get("CI", "").lower() not in ("", "0", "false"),
+        smoke=job.eval.limit > 0,
     )
 
 
 def role(suite: Suite) -> Role:
-    """What is asked of a suite, with the defaults of EVAL's schema."""
-    if suite.role == "guard":
-        return Guard(suite.margin if suite.margin is not None else 0.02)
-    if suite.role == "target":
-        return Target(suite.min_gain or 0.0)
-    # A ceiling of the score is planned for as the floor of what is left.
-    return Floor(suite.min if suite.min is not None else 1 - (suite.max or 0.0))
+    """What is asked of a suite. The reader of job files has seen to it that it says so."""
+    if suite.margin is not None:
+        return Guard(suite.margin)
+    if suite.min_gain is not None:
+        return Target(suite.min_gain)
+    return Floor(suite.min) if suite.min is not None else Ceiling(suite.max or 0.0)
 
 
 def of_suite(suite: Suite, base: Evaluated, tuned: Sequence[Evaluated], by: Policy, found: Found) -> Outcome:
     """The verdict of one suite."""
-    before, after = base.samples(), [run.samples() for run in tuned]
-    if suite.role == "floor" and suite.max is not None:
-        result = rates.rate(
-            pair(before, *after), lambda s: s.score, suite=suite.name, metric="score", policy=by, at_most=suite.max
-        )
-    else:
-        result = compare(before, *after, role=role(suite), suite=suite.name, policy=by)
+    result = compare(base.samples(), *_samples(tuned), role=role(suite), suite=suite.name, policy=by)
     return _outcome(suite.item, [result], by, found)
 
 
+def of_baseline(
+    suite: Suite, blessed: Iterable[Sample], tuned: Sequence[Evaluated], by: Policy, found: Found
+) -> Outcome:
+    """Whether a suite is answered as well as by the model that was blessed."""
+    demand = Guard(suite.margin if suite.margin is not None else BASELINE_MARGIN)
+    result = compare(blessed, *_samples(tuned), role=demand, suite=suite.name, metric="vs baseline", policy=by)
+    return _outcome(f"baseline-{suite.name}", [result], by, found)
+
+
+def _samples(runs: Sequence[Evaluated]) -> list[list[Sample]]:
+    return [run.samples() for run in runs]
+
+
 def of_behaviour(sides: Sequence[tuple[Suite, Sides]], job: Job, by: Policy, found: Found) -> Outcome:
-    """Whether the tuned model stops and is not cut off, over all suites, and on old skills writes what it used to."""
-    pairs = [(suite, pair(base.samples(), *(run.samples() for run in tuned))) for suite, (base, tuned) in sides]
-    items = [item for _, of_suite in pairs for item in of_suite]
+    """Whether the tuned model stops and is not cut off, over all suites, and on old skills writes what it used to.
+
+    Suites that share their items count once.
+    """
+    pairs = [(suite, pair(base.samples(), *_samples(tuned))) for suite, (base, tuned) in sides]
+    items = list({item.first.item: item for _, of_suite in pairs for item in of_suite}.values())
     results = [
         rates.stop(items, job.gate.stop_rate_min, by),
         rates.truncation(items, job.gate.truncation_max, by, job.eval.gen.max_tokens),
@@ -74,13 +98,21 @@ def of_overfit(mirror: Sequence[Evaluated], held_out: Sequence[Evaluated], gate:
     return _outcome("overfit", [result], by, ())
 
 
-def _outcome(item: str, results: list[Result], by: Policy, found: Found) -> Outcome:
-    outcomes = [OUTCOMES[consequence(result, by)] for result in results]
-    verdict = next((word for word in (FAILED, EXPECTED, WARNED) if word in outcomes), PASSED)
-    lines = [f"{r.verdict}: {message(r)}" for r in results if r.verdict is not Verdict.PASS]
+def as_seen(result: Result, by: Policy) -> Result:
+    """The result; with only some of the items it decides nothing."""
+    return replace(result, verdict=Verdict.SMOKE) if by.smoke else result
+
+
+def _outcome(item: str, judged: Iterable[Result], by: Policy, found: Found) -> Outcome:
+    results = [as_seen(result, by) for result in judged]
+    outcomes = [consequence(result, by) for result in results]
+    verdict = next((word for word in WORST_FIRST if word in outcomes), PASSED)
+    hints = list(hints_of(found))
+    lines = [f"{r.verdict}: {message(r, hints)}" for r in results if r.verdict is not Verdict.PASS]
     if any(result.verdict is Verdict.FAIL for result in results):
-        hints = explaining(results, list(hints_of(found)))
-        lines += [f"hint: {hint.message} ({hint.source})" for hint in hints] or [f"hint: {UNEXPLAINED}"]
+        lines += [f"hint: {hint.message} ({hint.source})" for hint in explaining(results, hints)] or [
+            f"hint: {UNEXPLAINED}"
+        ]
     figures = {f"{r.suite} {r.metric}": r.value for r in results}
     details = "\n".join(message(result) for result in results)
     return Outcome(item, verdict, "\n".join(lines), details, results=tuple(results), figures=figures)

@@ -29,16 +29,30 @@ def main() -> None:
     events = _claim_stdout()
     # Meant for the stage at work, which knows how to stop; this process ends with its standard input.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    for name in sys.argv[1:]:
-        import_module(name)  # before the first fork, so that it is paid once
     _write(events, {"event": "ready", "python": sys.version.split()[0], "versions": _versions()})
     for line in sys.stdin:
+        # Before the first fork, so that it is paid once, and not before it is needed.
+        if lacking := _preload():
+            _write(events, {"event": "error", "message": lacking, "internal": False})
+            _write(events, {"event": "ended", "status": 1})
+            continue
         child = os.fork()
         if child == 0:
             _serve(json.loads(line), events)
         _, status = os.waitpid(child, 0)
         # Whatever ended the child, the parent hears of it: a crash in native code leaves no event of its own.
         _write(events, {"event": "ended", "status": os.waitstatus_to_exitcode(status)})
+
+
+def _preload() -> str | None:
+    """Import what all stages need, or say what is missing."""
+    try:
+        for name in sys.argv[1:]:
+            import_module(name)
+    except ImportError as error:
+        traceback.print_exc()
+        return f"{sys.executable} lacks a module ({error}): install modelcheck[finetune] for it"
+    return None
 
 
 def _claim_stdout() -> IO[str]:
