@@ -111,7 +111,7 @@ def _set_rows(new_rows: NewRows, ids: Iterable[int]) -> Iterator[Edit]:
     )
     if kept := [i for i, group in sorted(new_rows.originals.items()) if not group.isdisjoint(ids)]:
         which = ", ".join(map(str, kept[:8])) + (f" and {len(kept) - 8} more" if len(kept) > 8 else "")
-        yield Note(f"left as they are: {which}, of which the rows that were bit-identical to them may be copies")
+        yield Note(f"of rows that were bit-identical, one stays as it is, the others may be copies of it: {which}")
 
 
 @fixer("shard-missing", safe=True)

@@ -45,23 +45,29 @@ def lint(
     ignore: Sequence[str] = (),
     extend_select: Sequence[str] = (),
     target: Sequence[str] = (),
-    weights: str = "embeddings",
+    weights: str | None = None,
     pedantic: bool = False,
     base: str | os.PathLike[str] | None = None,
     chat_template: str | os.PathLike[str] | None = None,
     lora: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    offline: bool = False,
     **objects: Unpack[Objects],
 ) -> Report:
-    """Lint checkpoint folders, or the live objects of a trainer; the options are those of the command line.
+    """Lint checkpoint folders and hub ids, or the live objects of a trainer; the options are those of the command line.
 
     Raises UsageError for options that mean nothing, TypeError where neither folders nor objects are given or both are.
     """
-    from modelcheck.engine import Options, lint_folders, lint_objects
+    from modelcheck.engine import Options, lint_objects, lint_targets
 
     live = present(objects)
     if bool(targets) == bool(live):
         raise TypeError("lint: pass either paths of checkpoints or live objects (tokenizer=, model=, ...)")
-    set_up = (None if path is None else os.fspath(path) for path in (base, chat_template, lora, data))
-    options = Options(select, ignore, extend_select, target, weights, pedantic, *set_up)
-    return Report((lint_objects(live, options),) if live else tuple(lint_folders(targets, options)))
+    set_up = _path(base), _path(chat_template), _path(lora), _path(data)
+    options = Options(select, ignore, extend_select, target, weights, pedantic, *set_up, revision, offline)
+    return Report((lint_objects(live, options),) if live else tuple(lint_targets(targets, options)))
+
+
+def _path(path: str | os.PathLike[str] | None) -> str | None:
+    return None if path is None else os.fspath(path)

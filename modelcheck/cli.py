@@ -37,7 +37,9 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--target", multiple=True, metavar="RUNTIME", help="What it must work with, e.g. 'vllm==0.33'."
             ),
             click.option(
-                "--weights", type=click.Choice(["none", "embeddings", "full"]), help="How much tensor data to read."
+                "--weights",
+                type=click.Choice(["none", "used", "embeddings", "full"]),
+                help="How much tensor data to read. Default: embeddings; of a hub id, the rows in use and a sample.",
             ),
             click.option("--pedantic/--no-pedantic", default=None, help="Show findings of low confidence too."),
             click.option("--strict/--no-strict", default=None, help="Fail when a rule could not be checked."),
@@ -56,16 +58,24 @@ def set_up_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, kind, text in (
         ("--lora", "FILE", "An adapter_config.json that training is about to use on the model."),
         ("--chat-template", "FILE", "A chat template in the place of the target's own."),
-        ("--base", "DIR", "The base model of a target that is an adapter."),
+        ("--base", "DIR|ID", "The base model of a target that is an adapter."),
     ):
         command = click.option(name, type=click.Path(), metavar=kind, help=text)(command)
     return command
+
+
+def hub_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How a target that is a hub id is asked for."""
+    revision = click.option("--revision", metavar="REV", help="Branch, tag or commit of a hub id. Default: main.")
+    offline = click.option("--offline", is_flag=True, help="Ask the hub for nothing: read what is cached.")
+    return revision(offline(command))
 
 
 @cli.command()
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @set_up_options
 @click.option("--data", metavar="FILE|DIR", help="Training rows, or a folder with train.jsonl and eval.jsonl.")
+@hub_options
 @run_options
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
 @click.option("--output-file", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report there.")
@@ -81,13 +91,17 @@ def lint(
     chat_template: str | None,
     lora: str | None,
     data: str | None,
+    revision: str | None,
     *,
+    offline: bool,
     statistics: bool,
     write_baseline: bool,
     exit_zero: bool,
     **said: Any,
 ) -> None:
-    """Say what will go wrong with checkpoint folders in fine-tuning and serving, from their files alone.
+    """Say what will go wrong with checkpoints in fine-tuning and serving, from their files alone.
+
+    A target is a folder or the id of a model on the hub, of which only what is needed is read.
 
     Exit code: 0 clean, 1 findings, 2 a target cannot be read or the call is wrong, 3 an error of ours.
     """
@@ -95,7 +109,8 @@ def lint(
     from modelcheck.output import statistics as table
     from modelcheck.run import Run
 
-    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora, data=data)
+    hub = {"revision": revision, "offline": offline, "announced": True}
+    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora, data=data, **hub)
     if write_baseline and not baseline:
         raise UsageError("--write-baseline needs --baseline FILE, the file to write")
     known = known_findings.read(Path(baseline)) if baseline and not write_baseline else Counter[str]()
@@ -190,16 +205,26 @@ def undo(folder: Path, *, forget: bool) -> None:
 @click.option("--add-generation-prompt", is_flag=True, help="End with the header of the next answer.")
 @click.option("--set", "variables", multiple=True, metavar="NAME=VALUE", help="Set a switch: enable_thinking=false.")
 @click.option("--ids", is_flag=True, help="List the tokens with their ids.")
+@hub_options
 def render(
-    target: str, messages: str | None, variables: tuple[str, ...], *, add_generation_prompt: bool, ids: bool
+    target: str,
+    messages: str | None,
+    variables: tuple[str, ...],
+    revision: str | None,
+    *,
+    add_generation_prompt: bool,
+    ids: bool,
+    offline: bool,
 ) -> None:
     """Show a conversation as the model gets it: roles, special tokens, and what would carry loss."""
     from modelcheck.output import conversation
     from modelcheck.show import conversation as rendered
     from modelcheck.show import read_messages
+    from modelcheck.sources import Access
 
     given = {"add_generation_prompt": add_generation_prompt, **dict(map(_variable, variables))}
-    shown = rendered(Path(target), read_messages(Path(messages) if messages else None), given)
+    chat = read_messages(Path(messages) if messages else None)
+    shown = rendered(target, chat, given, Access(revision, offline, announced=True))
     click.echo(conversation.render(shown, ids=ids, colour=sys.stdout.isatty()))
 
 
@@ -252,6 +277,19 @@ def rules() -> None:
 
 
 @cli.command()
+@click.option("--clear", is_flag=True, help="Delete what is in it.")
+def cache(*, clear: bool) -> None:
+    """Say where the pieces of files that were read on the hub are kept, and how large they are."""
+    from modelcheck import cache as pieces
+    from modelcheck.sources.transfer import megabytes
+
+    if clear:
+        pieces.clear()
+    number, size = pieces.size()
+    click.echo(f"{pieces.place()}: {number} pieces, {megabytes(size)} of at most {megabytes(pieces.LIMIT)}")
+
+
+@cli.command()
 @click.argument("folder", required=False, type=click.Path(file_okay=False))
 def demo(folder: str | None) -> None:
     """Plant classic faults in a small checkpoint, find and mend them, take it back (in FOLDER, which is then kept)."""
@@ -261,7 +299,7 @@ def demo(folder: str | None) -> None:
         click.echo(f"A small but complete checkpoint with classic faults is in {place}\n")
         for act in acts(place):
             click.echo(act)
-    click.echo("Next: `modelcheck explain double-bos`, or `modelcheck lint` on a checkpoint of your own.")
+    click.echo("Next: `modelcheck explain pad-is-eos`, or `modelcheck lint` on a checkpoint of your own.")
 
 
 def _print(reports: Iterable[TargetReport], form: str | None, stream: IO[str]) -> list[TargetReport]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from modelcheck.engine import Options, lint_folders
+from modelcheck.engine import Options, lint_targets
 from modelcheck.errors import UsageError
 from modelcheck.finding import Severity
 from modelcheck.fix import propose, write
@@ -20,26 +20,14 @@ from modelcheck.run import Run
 from modelcheck.testing import write_overlay
 from modelcheck.transaction import undo
 
-TEMPLATE = """<|bos|>Knowledge as of 26 Jul 2024. Today is {{ strftime_now('%d %b %Y') }}.
-{% for message in messages if message['role'] != 'system' %}
+TEMPLATE = """Today is {{ strftime_now('%d %b %Y') }}.
+{% for message in messages %}
 <|im_start|>{{ message['role'] }}
 {{ message['content'] }}<|reserved_1|>
 {% endfor %}"""
-ADDS_BOS = {
-    "type": "TemplateProcessing",
-    "single": [{"SpecialToken": {"id": "<|bos|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-    "special_tokens": {"<|bos|>": {"id": "<|bos|>", "ids": [1], "tokens": ["<|bos|>"]}},
-}
 FAULTS = {
-    "tokenizer_config.json": {
-        "bos_token": "<|bos|>",
-        "pad_token": "<|im_end|>",
-        "unk_token": "<|endoftext|>",
-        "chat_template": TEMPLATE,
-    },
-    "tokenizer.json": {"post_processor": ADDS_BOS},
-    "config.json": {"vocab_size": 512},
+    "tokenizer_config.json": {"pad_token": "<|im_end|>", "chat_template": TEMPLATE},
+    "config.json": {"vocab_size": 512, "use_cache": False, "sliding_window": 2047},
     "generation_config.json": {"eos_token_id": 4},
     "tensors.json": {"model.embed_tokens.weight": {"2": "zeros", "4": "zeros", "300": 301}},
 }
@@ -73,7 +61,7 @@ def acts(place: Path) -> Iterator[str]:
 
 
 def _linted(place: Path) -> TargetReport:
-    [report] = lint_folders([place], Options())
+    [report] = lint_targets([place], Options())
     return report
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from modelcheck import packs
 from modelcheck.check import Check
 from modelcheck.errors import UsageError, raised_at
-from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed
+from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed, Unfetched
 from modelcheck.facts.chat_template import Template
 from modelcheck.finding import Confidence, Finding
 from modelcheck.fixer import mended
@@ -22,8 +22,9 @@ from modelcheck.render.renderer import Renderer
 from modelcheck.report import Skipped, TargetReport
 from modelcheck.resolver import FactCrash, Resolver
 from modelcheck.selection import select
-from modelcheck.sources.local import LocalFolder
-from modelcheck.sources.setup import set_up, template_text
+from modelcheck.sources import Access, Remote
+from modelcheck.sources.opening import is_hub_id, open_source
+from modelcheck.sources.setup import Base, set_up, template_text
 from modelcheck.target import Targets
 
 if TYPE_CHECKING:
@@ -40,25 +41,36 @@ class Options:
     ignore: Sequence[str] = ()
     extend_select: Sequence[str] = ()
     target: Sequence[str] = ()
-    weights: str = "embeddings"
+    weights: str | None = None
     pedantic: bool = False
     base: str | None = None
     chat_template: str | None = None
     lora: str | None = None
     data: str | None = None
+    revision: str | None = None
+    offline: bool = False
+    announced: bool = False
 
     def checks(self) -> list[Check]:
         """The rules that run. A file too broken for one of them is always told, unless told not to."""
         extended = [*self.extend_select, malformed_file.code]
         return select(packs.load().checks, self.select, self.ignore, extended)
 
-    def given(self) -> dict[str, Any]:
-        """The facts that come from the options. Raises UsageError for those that mean nothing."""
-        if self.weights not in WEIGHTS:
-            raise UsageError(f"weights is {self.weights!r}, expected one of {', '.join(WEIGHTS)}")
-        given: dict[str, Any] = {"target": Targets.parse(self.target), "weights": self.weights}
-        if self.base:
-            given["base_source"] = LocalFolder(self.base)
+    def given(self, source: Source | None = None, base: Base | None = None) -> dict[str, Any]:
+        """The facts that come from the options, for a source and a base if they are open already.
+
+        Raises UsageError for options that mean nothing. Of the weights of a hub's repository only the rows in use are
+        read, unless the caller says otherwise.
+        """
+        far = isinstance(source, Remote) and bool(source.pinned())
+        weights = self.weights or ("used" if far else "embeddings")
+        if weights not in WEIGHTS:
+            raise UsageError(f"weights is {weights!r}, expected one of {', '.join(WEIGHTS)}")
+        given: dict[str, Any] = {"target": Targets.parse(self.target), "weights": weights}
+        if weights != "used":
+            given["used_rows"] = None  # or it would be computed, with all it needs, for nobody
+        if base := base or self.open_base():
+            given["base_source"] = base.source
         if self.chat_template:
             given["chat_template"] = {"default": Template(template_text(self.chat_template), self.chat_template, None)}
         if self.data:
@@ -67,25 +79,44 @@ class Options:
             given["data"] = open_data(self.data)
         return given
 
-    def set_up(self, source: Source, folder: Path | None = None) -> Source:
-        """A target's source, with its base model and the planned adapter."""
-        return set_up(source, folder, self.base, self.lora)
+    def open_base(self) -> Base | None:
+        """The base model that was named. Raises UsageError."""
+        return (
+            Base(open_source(self.base, Access(None, self.offline, self.announced)), self.base) if self.base else None
+        )
+
+    def open(self, target: str | os.PathLike[str], base: Base | None = None) -> Source:
+        """The source of a target, with its base model and the planned adapter. Raises UsageError."""
+        own = open_source(target, Access(self.revision, self.offline, self.announced))
+        return self.set_up(own, Path(target) if own.kind == "folder" else None, base)
+
+    def set_up(self, source: Source, folder: Path | None = None, base: Base | None = None) -> Source:
+        """A source with its base model and the planned adapter."""
+        access = Access(None, self.offline, self.announced)
+        return set_up(source, folder, base or self.open_base(), self.lora, access)
 
 
-def lint_folders(targets: Iterable[str | os.PathLike[str]], options: Options) -> Iterable[TargetReport]:
-    """Lint folders in order, yielding each result as it is there. Raises UsageError for wrong options."""
-    checks, given = options.checks(), options.given()
+def lint_targets(targets: Iterable[str | os.PathLike[str]], options: Options) -> Iterable[TargetReport]:
+    """Lint folders and hub ids in order, yielding each result as it is there. Raises UsageError for wrong options."""
+    checks = options.checks()
+    options.given(base=Base())  # options that mean nothing end the run; a base that cannot be read, each target
+    base: Base | None = None
     with Renderer() as renderer:
         if packs.uses(checks, "renderer", packs.load().facts):
             renderer.start()  # it imports jinja2 while this process reads the first tokenizer
         for target in targets:
             started = time.perf_counter()
             try:
-                source = options.set_up(LocalFolder(target), Path(target))
+                base = base or options.open_base()
+                source = options.open(target, base)
             except UsageError as unreadable:
-                report = TargetReport(str(target), LocalFolder.kind, error=str(unreadable))
+                kind = "hub" if is_hub_id(target) else "folder"
+                report = TargetReport(str(target), kind, error=str(unreadable))
             else:
-                report = lint_source(str(target), source, checks, given | {"renderer": renderer}, options.pedantic)
+                given = options.given(source, base) | {"renderer": renderer}
+                report = lint_source(str(target), source, checks, given, options.pedantic)
+                if base and isinstance(base.source, Remote):
+                    report.hub += [one for one in base.source.pinned() if one not in report.hub]
             report.seconds = round(time.perf_counter() - started, 4)
             yield report
 
@@ -115,8 +146,13 @@ def lint_facts(name: str, source: Source, checks: Iterable[Check], facts: Resolv
     """Run the checks on the facts of one source."""
     report = TargetReport(name, source.kind)
     broken: dict[str, Malformed] = {}
-    for check in checks:
-        _run(check, facts, report, broken)
+    try:
+        for check in checks:
+            _run(check, facts, report, broken)
+    finally:
+        if isinstance(source, Remote):
+            source.close()
+            report.hub = list(source.pinned())
     if malformed_file in checks:
         report.findings += map(_broken_finding, broken.values())
     report.findings = [replace(f, file=source.shown(f.file)) if f.file else f for f in report.findings]
@@ -134,6 +170,8 @@ def _run(check: Check, facts: Resolver, report: TargetReport, broken: dict[str, 
         report.not_applicable += 1
     except Missing as missing:
         report.skipped.append(Skipped(check.code, check.slug, str(missing)))
+        if isinstance(missing, Unfetched):
+            report.error = report.error or str(missing)
     except Malformed as malformed:
         broken.setdefault(malformed.file, malformed)
         report.skipped.append(Skipped(check.code, check.slug, str(malformed)))
@@ -162,18 +200,20 @@ def check_facts(check: Check, given: Mapping[str, Any]) -> list[Finding]:
 
 
 def check_target(check: Check, target: str | os.PathLike[str] | None, objects: Mapping[str, object]) -> list[Finding]:
-    """Run one check on a folder or on live objects, for `Check.__call__`."""
+    """Run one check on a folder, a hub id or live objects, for `Check.__call__`."""
     from modelcheck.sources.memory import LiveObjects
 
     if (target is None) == (not objects):
         raise TypeError(f"{check.slug}: pass either the path of a checkpoint or live objects (tokenizer=, model=, ...)")
     with ExitStack() as stack:
-        given = Options().given() | {"renderer": stack.enter_context(Renderer())}
+        more: dict[str, Any] = {"renderer": stack.enter_context(Renderer())}
         if target is not None:
-            given["source"] = Options().set_up(LocalFolder(target), Path(target))
+            source = Options().open(target)
         else:
             live = stack.enter_context(LiveObjects(objects))
-            given |= live.given | {"source": Options().set_up(live)}
+            source = Options().set_up(live)
+            more |= live.given
+        given = Options().given(source) | more | {"source": source}
         try:
             return _answer(check, Resolver(packs.load().facts, given))
         except NotPassed as missing:

@@ -25,3 +25,7 @@ def raised_at(bug: BaseException) -> str:
     """` (file:line)` of the innermost frame, for the report of an internal error."""
     frames = traceback.extract_tb(bug.__traceback__)
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+
+
+class Unreachable(OSError):
+    """Something on the network could not be had. The text says why and what to do; trying again may help."""

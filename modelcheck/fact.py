@@ -30,18 +30,24 @@ class Missing(Unavailable):
         super().__init__(f"{reason} ({remedy})" if remedy else reason)
 
 
+class Unfetched(Missing):
+    """The network did not give it: could-not-check as any Missing, and the run ends as one that could not read all."""
+
+
 class NotPassed(Missing):
     """What would bring it was not passed: a live object, or another part of the set-up. `argument` is its name."""
 
-    # Parts that are no live objects: why they are not there, and what would supply them.
+    # Parts that are no live objects: why they are not there, and what would supply them. Text after a colon in the name
+    # of the argument tells more.
     PARTS: ClassVar = {
-        "base": ("the base model of the adapter is not at hand", "--base DIR"),
+        "base": ("the base model of the adapter is not at hand", "--base DIR, or a hub id"),
         "adapter weights": ("the adapter's weights are not in the folder", "fetch adapter_model.safetensors"),
     }
 
     def __init__(self, argument: str) -> None:
-        reason, remedy = self.PARTS.get(argument, (f"no {argument} was passed", f"pass {argument}="))
-        super().__init__(reason, remedy=remedy)
+        part, colon, more = argument.partition(": ")
+        reason, remedy = self.PARTS.get(part, (f"no {argument} was passed", f"pass {argument}="))
+        super().__init__(f"{reason}{colon}{more}", remedy=remedy)
         self.argument = argument
 
 

@@ -13,7 +13,8 @@ TRAIN_ROWS, EVAL_ROWS = "train.jsonl", "eval.jsonl"
 TRAINING = "training_evidence.json"
 # The largest published tokenizer_config.json known to us is 1.2 MB (Gemma 3).
 TEXT_LIMIT = 16 << 20
-# What `--weights` may say: headers only, what rules usually want, every tensor to its end.
-WEIGHTS = ("none", "embeddings", "full")
+# What `--weights` may say: headers only, the embedding rows in use and a sample, what rules usually want, every tensor
+# to its end.
+WEIGHTS = ("none", "used", "embeddings", "full")
 # Where `modelcheck fix` keeps what `modelcheck undo` takes back.
 JOURNALS = ".modelcheck"

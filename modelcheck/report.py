@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from modelcheck.finding import Confidence, Finding, Severity
+from modelcheck.sources import Pinned
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,10 @@ class Skipped:
 
 @dataclass(slots=True)
 class TargetReport:
-    """The result for one target. `error` is set where nothing of it could be read.
+    """The result for one target.
 
+    `error` is set where nothing of it could be read, or the network failed on the way; then the rest is what could be
+    said all the same. `hub` names the repositories that were read, at which commits.
     `mended` says of which rules `modelcheck fix` mends findings: {slug: `safe` or `unsafe`}.
     """
 
@@ -36,6 +39,7 @@ class TargetReport:
     ignored: list[str] = field(default_factory=list)
     mended: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    hub: list[Pinned] = field(default_factory=list)
 
     def hide_below(self, confidence: Confidence) -> None:
         """Take out findings of less confidence, counting them in `hidden`."""

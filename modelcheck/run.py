@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck import baseline, ignores, packs, settings
-from modelcheck.engine import Options, lint_folders
+from modelcheck.engine import Options, lint_targets
 from modelcheck.finding import Severity
 from modelcheck.ignores import ModelIgnore
 from modelcheck.report import TargetReport
@@ -30,7 +30,7 @@ class Run:
     def of(cls, folder: Path, said: dict[str, Any], **set_up: Any) -> Run:
         """What the command line says over what the settings in force in the folder say. Raises UsageError.
 
-        `set_up` is what the targets are checked together with: base, chat_template, lora.
+        `set_up` is what the targets are checked together with (base, chat_template, lora) and how the hub is asked.
         """
         found = settings.find(folder)
         value: dict[str, Any] = {n: getattr(found, n) if said[n] in (None, ()) else said[n] for n in said}
@@ -39,7 +39,7 @@ class Run:
 
     def lint(self, targets: Iterable[str], known: Counter[str]) -> Iterator[TargetReport]:
         """The reports, without what the settings ignore and what the baseline knows."""
-        for report in lint_folders(targets, self.options):
+        for report in lint_targets(targets, self.options):
             ignores.apply(report, self.per_model_ignore, packs.load().checks)
             baseline.take_known(report, known)
             yield report

@@ -25,7 +25,7 @@ class Settings:
     extend_select: list[str] = field(default_factory=list)
     target: list[str] = field(default_factory=list)
     fail_on: str = "error"
-    weights: str = "embeddings"
+    weights: str | None = None
     pedantic: bool = False
     strict: bool = False
     per_model_ignore: tuple[ModelIgnore, ...] = ()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +20,8 @@ from modelcheck.facts.tokenizer import Tokenizer
 from modelcheck.markers import NoMarker, marker
 from modelcheck.render.renderer import Renderer
 from modelcheck.resolver import Resolver
-from modelcheck.sources.local import LocalFolder
+from modelcheck.sources import Access, Remote
+from modelcheck.sources.opening import open_source
 from modelcheck.spans import NoSpans, Turn, loss_spans, turns
 
 SAMPLE = [
@@ -47,15 +50,23 @@ class Conversation:
     markers: Mapping[str, str | NoMarker]
 
 
-def conversation(folder: Path, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Conversation:
-    """Render messages with the folder's template. Raises UsageError where it has none or the template raises."""
-    with Renderer() as renderer:
-        facts = Resolver(packs.load().facts, {**Options().given(), "renderer": renderer, "source": LocalFolder(folder)})
+def conversation(
+    target: str | os.PathLike[str],
+    messages: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    access: Access | None = None,
+) -> Conversation:
+    """Render messages with the target's template. Raises UsageError where it has none or the template raises."""
+    with Renderer() as renderer, ExitStack() as stack:
+        source = open_source(target, access or Access())
+        if isinstance(source, Remote):
+            stack.callback(source.close)
+        facts = Resolver(packs.load().facts, {**Options().given(), "renderer": renderer, "source": source})
         try:
             templates: Mapping[str, Template] = facts["chat_template"]
             variables = {role: token.content for role, token in facts["special_tokens"].by_role.items()}
         except Unavailable as reason:
-            raise UsageError(f"{folder}: {reason}") from None
+            raise UsageError(f"{target}: {reason}") from None
         template = templates.get("default") or next(iter(templates.values()))
 
         now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fakehub import FakeHub
 
 CACHE = Path(__file__).parent.parent / ".cache"
 
@@ -20,6 +21,32 @@ def cached() -> Callable[[str], Path]:
         return CACHE / name
 
     return find
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_is_asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test asks a real hub, nor sees what this machine has in its caches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+        patch.setenv("MODELCHECK_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
+        yield
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A hub of our own, asked by this process and its children, with empty caches and no token."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN", "HF_HUB_DISABLE_IMPLICIT_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name, folder in (("HF_HOME", "hf"), ("HF_HUB_CACHE", "hf/hub"), ("MODELCHECK_CACHE", "cache")):
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "1")
+    # The client reads this one when it is imported, which may have happened.
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "hf/token"))
+    monkeypatch.setattr("modelcheck.sources.hub_client.FIRST_PAUSE", 0.01)
+    with FakeHub() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        yield running
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -83,3 +83,18 @@ def written(proposal: Proposal, folder: Path) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(planned.read(name, 0, size))
     return folder
+
+
+def loaded_tokenizer(folder: Path) -> Any:
+    """The tokenizer as transformers loads it."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def loaded_model(folder: Path) -> Any:
+    """The model as transformers loads it, in float32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

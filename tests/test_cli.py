@@ -148,7 +148,7 @@ class TestJson:
         assert list(document) == ["schema", "modelcheck", "targets"]
         assert document["schema"] == 1
         first, second = document["targets"]
-        assert list(first) == ["target", "source", "error", "findings", "skipped", "internal", "seconds"]
+        assert list(first) == ["target", "source", "hub", "error", "findings", "skipped", "internal", "seconds"]
         [finding] = first["findings"]
         assert finding | {"message": ""} == {
             "code": "TOK001",
@@ -177,7 +177,7 @@ class TestTexts:
         assert text.startswith("TOK005 double-bos (error)")
         assert all(heading in text for heading in ("Why:", "Common causes:", "Bad:", "Good:", "Traps:", "Sources:"))
         assert "```" not in text
-        assert len(text.splitlines()) <= 45
+        assert len(text.splitlines()) <= 50
 
     def test_rules_lists_every_rule_once(self) -> None:
         lines = run("rules").stdout.splitlines()
@@ -193,10 +193,16 @@ class TestTexts:
         assert result.code == 1
         assert "\x1b" not in result.stdout
 
-    def test_demo_shows_ten_faults_and_keeps_a_named_folder(self, elsewhere: Path) -> None:
+    def test_demo_finds_mends_and_takes_back_and_keeps_a_named_folder(self, elsewhere: Path) -> None:
         result = run("demo", "here")
         assert result.code == 0
-        codes = {line.split()[1] for line in result.stdout.splitlines() if line.startswith(("  error", "  warning"))}
+        found, shown, written, clean, undone = result.stdout.split("\n$ ")[1:]
+        codes = {line.split()[1] for line in found.splitlines() if line.startswith(("  error", "  warning", "  info"))}
         assert len(codes) >= 10
+        assert "12 findings mended in 4 files; 0 errors or warnings stay" in shown
+        assert '-  "pad_token": "<|im_end|>"' in shown
+        assert "takes it back" in written
+        assert "no findings" in clean
+        assert "every byte is as it was" in undone
         assert (elsewhere / "here" / "model.safetensors").is_file()
         assert "is not empty" in run("demo", "here").stderr

@@ -95,7 +95,7 @@ def test_a_path_that_could_not_be_checked_is_no_empty_list(tmp_path: Path) -> No
 
 
 def test_an_option_that_means_nothing_is_refused(folder: Path) -> None:
-    with pytest.raises(modelcheck.UsageError, match="expected one of none, embeddings, full"):
+    with pytest.raises(modelcheck.UsageError, match="expected one of none, used, embeddings, full"):
         modelcheck.lint(folder, weights="some")
     with pytest.raises(TypeError, match="did you mean 'tokenizer'"):
         modelcheck.lint(tokeniser=object())  # type: ignore[call-arg]

@@ -45,6 +45,10 @@ def eos_disagrees(stop_ids: StopIds, special_tokens: SpecialTokens, is_chat: boo
     Traps: a list that holds more than the others do is fine (Llama 3.1, Gemma, Phi-3). Null is no statement. A base
     checkpoint may carry the EOS of its chat sibling in the tokenizer, so only a chat model is judged by it.
 
+    Fix safety: safe, ids are appended to the list in generation_config.json and none is removed. An id of config.json
+    that is an ordinary token is not appended. A missing generation_config.json is written with what config.json had
+    said.
+
     Sources: unsloth#5386 (a merge reset Gemma's list), Qwen3#927, LLaMA-Factory#9189, vLLM PR #4182.
     """
     generation, config = [s.id for s in stop_ids.generation], [s.id for s in stop_ids.config]

@@ -53,7 +53,7 @@ def control_token_in_row(
     fill-in-the-middle) may be meant: information. Marks of thinking and tool calls belong into answers. Rows that are
     plain text hold the tokens of their own rendering. In less than 1 % of the rows it is a warning.
 
-    Sources: trl#1400; unsloth's and llama.cpp's notes on special tokens in user text; OpenAI's ChatML on injection.
+    Sources: trl#1400; OpenAI's document on ChatML, which warns of injected turns.
     """
     roles = {special_tokens.content(role) for role in ("bos_token", "eos_token", "pad_token")}
     framing = {t for i, t in tokenizer.special.items() if t in roles or i in (emitted or {})}

@@ -35,7 +35,7 @@ def eval_row_in_train(dataset: Dataset, leaks: Leaks) -> Iterator[Finding]:
     Traps: letter case, spaces and system prompts do not make a row another one. The same question with another answer
     is a warning: some tasks ask one question of many texts. A job's mirror is a part of training by intent and is exempt.
 
-    Sources: GPT-3's and Llama's contamination studies; lm-eval's decontamination.
+    Sources: GPT-3, appendix C; lm-eval's decontamination.
     """  # noqa: E501  a row is one line
     for found, what, severity in (
         (leaks.rows, "are training rows too", Severity.ERROR),

@@ -38,7 +38,7 @@ def few_rows(dataset: Dataset) -> Iterator[Finding]:
 
     Traps: only rows of training count; of evaluation rows, the gate says how many it needs.
 
-    Sources: providers' fine-tuning guides (at least 10 rows, 50 to 100 as a start).
+    Sources: OpenAI's fine-tuning guide (at least 10 rows, 50 to 100 as a start).
     """
     split = dataset.train
     if split is not None and split.whole and split.rows < FEWEST:

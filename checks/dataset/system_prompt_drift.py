@@ -46,7 +46,7 @@ def system_prompt_drift(dataset: Dataset) -> Iterator[Finding]:
     A few different prompts, or none in replayed rows, are information. Less than a tenth of the evaluation rows may
     differ.
 
-    Sources: practitioners' advice to train and serve under one system prompt; trl's and unsloth's notes on defaults.
+    Sources: practitioners' advice to train and serve under one system prompt.
     """  # noqa: E501  a row is one line
     if (split := dataset.train) is None or not (trained := _prompts(split)):
         return

@@ -53,7 +53,7 @@ def untrained_token_in_row(
     Traps: tokens of the chat template itself are the matter of untrained-token-used. Rows that only lie near the
     centroid of unused ones are not told. In less than 1 % of the rows it is a warning.
 
-    Sources: unsloth's check of the first and last rows of a data set (here all rows count); Magikarp.
+    Sources: unsloth's check of the first and last rows of a data set (here not only those count); Magikarp.
     """
     certain = untrained.certain - set(emitted or {})
     for encoded in encoded_rows:

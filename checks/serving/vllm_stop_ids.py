@@ -57,7 +57,8 @@ def vllm_stop_ids(
     Traps: what no runtime stops at is told by `terminator-not-eos`, and here only where vLLM is named. An EOS behind
     the terminator is enough. Without a chat template only the ids are looked at.
 
-    Fix safety: safe, the id is appended to the list in generation_config.json.
+    Fix safety: safe, the id is appended to the list in generation_config.json, with those of config.json where it named
+    none. An id without a row is never removed: take it out by hand.
 
     Sources: vLLM 0.33 (v1/engine/input_processor.py, sampling_params.py `update_from_generation_config`,
     transformers_utils/config.py `try_get_generation_config`); vllm PR #4182; unsloth#5386.

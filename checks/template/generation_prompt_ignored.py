@@ -47,6 +47,10 @@ def generation_prompt_ignored(conversations: Mapping[str, Rendering]) -> Iterato
     Traps: where the answer follows the user's turn directly (`[INST]` templates, or a header glued to the user's turn)
     there is nothing to add. A header that is always there, also after the last answer, is information.
 
+    Fix safety: unsafe, a block is appended that writes what stands before the assistant's messages; every rendering
+    without add_generation_prompt stays as it is, with it only the header is added. A header that is printed always is
+    left to you.
+
     Sources: unsloth's tokenizer_utils; of 145 published templates that ignore the flag, 112 have nothing to add.
     """
     for rendering in conversations.values():

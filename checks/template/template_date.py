@@ -62,6 +62,10 @@ def template_date(conversations: Mapping[str, Rendering]) -> Iterator[Finding]:
     Traps: a template may mention `strftime_now` or `date_string` and never print them unless asked to: only the text at
     two moments decides. Text drawn at random is not a date.
 
+    Fix safety: unsafe, the sentence or line with the date leaves the prompt, and nothing else does: the mended template
+    renders every conversation of the plan byte for byte as before but for it. Where a caller may pass the date, one
+    that is passed is still written. A date that is no sentence of its own is left to you.
+
     Sources: sglang#3296, unsloth#881, TGI#2987, llama.cpp#12729.
     """
     for rendering in conversations.values():

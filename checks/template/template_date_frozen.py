@@ -57,6 +57,9 @@ def template_date_frozen(conversations: Mapping[str, Rendering]) -> Iterator[Fin
     Traps: a knowledge cutoff is a date that is meant to stay: a month without a day is silent, and so is a line that
     says so. A date that moves with the clock is the rule template-date.
 
+    Fix safety: unsafe, as for `template-date`: the sentence with the date leaves the prompt, unless the caller passes a
+    date.
+
     Sources: Llama 3.1 and 3.2 templates (default and fallback of `date_string`), measured.
     """
     for rendering in conversations.values():

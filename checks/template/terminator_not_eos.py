@@ -58,7 +58,9 @@ def terminator_not_eos(
     in the list). A newline after the terminator, or an EOS behind it (Phi-3), is healthy; an assistant header left
     behind it is not looked at. In a folder that holds a tokenizer alone the list may be elsewhere: a warning.
 
-    Fix safety: appending the terminator to the stop list is safe; replacing the tokenizer's EOS is not.
+    Fix safety: appending the terminator to the list in generation_config.json is safe; a missing file is written with
+    what config.json had said, so that all of it stays in force. Replacing the tokenizer's EOS is not safe and not
+    offered.
 
     Sources: unsloth#384, Qwen3#927, ms-swift#3113, LLaMA-Factory#7454, vllm PR #4182.
     """

@@ -48,7 +48,9 @@ def two_template_sources(files: Files, tokenizer_config: JsonObject, target: Tar
     Traps: two copies that are equal but for blank space at their ends are healthy. Where only runtimes are named that
     read the same file, the other is merely left over: a warning. Named templates are compared by their names.
 
-    Fix safety: safe once it is said which of the two is meant.
+    Fix safety: safe, tokenizer_config.json gets the text of chat_template.jinja, named templates that of
+    additional_chat_templates/. What transformers and vLLM render stays; remove chat_template.jinja if the other one is
+    meant.
 
     Sources: transformers PR #45851; llama.cpp (gguf-py/gguf/vocab.py); TGI#3247.
     """

@@ -62,6 +62,10 @@ def bos_missing(
     models borrow Llama's architecture and not its BOS, so there only `<s>` and `<|begin_of_text|>` count, and an
     explicit `add_bos_token: false` is believed.
 
+    Fix safety: safe for Gemma, which is noise without it: tokenizer.json gets a TemplateProcessing post-processor,
+    which is what transformers goes by, and an `add_bos_token` of false becomes true for llama.cpp's converter. A chat
+    template that writes no BOS is left alone. For other families nobody can tell from the files, so nothing is mended.
+
     Sources: lm-eval PR #1465 (perplexity 5.9e9 against 3.46); transformers 5.23 drops `add_bos_token` where
     tokenizer.json exists (tokenization_utils_base.py).
     """

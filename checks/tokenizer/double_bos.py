@@ -32,20 +32,44 @@ def double_bos(
         - An exported GGUF keeps the BOS in its template and `add_bos_token` true. Solution: strip one on export.
 
     Bad:
+        ```json tokenizer_config.json
+        {"bos_token": "<|bos|>"}
+        ```
         ```json tokenizer.json
         {"post_processor": {"type": "TemplateProcessing",
-         "single": [{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+         "single": [{"SpecialToken": {"id": "<|bos|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
          "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-         "special_tokens": {"<|im_start|>": {"id": "<|im_start|>", "ids": [2], "tokens": ["<|im_start|>"]}}}}
+         "special_tokens": {"<|bos|>": {"id": "<|bos|>", "ids": [1], "tokens": ["<|bos|>"]}}}}
+        ```
+        ```jinja chat_template.jinja
+        {{- bos_token }}
+        {%- for m in messages %}<|im_start|>{{ m.role }}
+        {{ m.content }}<|im_end|>
+        {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+        {% endif %}
+        ```
+        ```text target
+        llama.cpp
         ```
     Good:
-        ```json tokenizer.json
-        {"post_processor": null}
+        ```json tokenizer_config.json
+        {"bos_token": "<|bos|>"}
+        ```
+        ```jinja chat_template.jinja
+        {{- bos_token }}
+        {%- for m in messages %}<|im_start|>{{ m.role }}
+        {{ m.content }}<|im_end|>
+        {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+        {% endif %}
         ```
 
     Traps: Llama 3.1 and Gemma ship exactly this and are right through `apply_chat_template`: a warning, and an error
     only where the training texts themselves show it. `add_bos_token: true` proves nothing (DeepSeek-V3 adds none), so
     the rule encodes. A BOS that also opens every turn (SmolLM2's `<|im_start|>`) is not doubled.
+
+    Fix safety: unsafe, and only where `--target` names llama.cpp or Ollama alone: the template stops writing the BOS
+    that these runtimes add. In transformers the mended copy sends none through apply_chat_template, so write it with
+    `--output` and keep the original for training. For any other target nothing in the files is wrong.
 
     Sources: trl#1400, OpenRLHF#393, open-r1 PR #462, llama.cpp PR #15086.
     """

@@ -45,6 +45,11 @@ def pad_is_eos(special_tokens: SpecialTokens, is_chat: bool, config: Config | No
     own EOS counts. A base model that has one all-purpose token (GPT-2, Pythia) is a warning. Inference alone is not
     hurt, so a pad id in generation_config.json is left alone.
 
+    Fix safety: safe where a token is reserved for padding, by its name or by its family, or where a reserved token that
+    nothing emits has a row that was never trained: `pad_token` and `pad_token_id` then name it, no weight is touched.
+    Otherwise unsafe: `--unsafe` adds a new token, in a spare row of the embedding or in one more, the mean of the
+    others.
+
     Sources: trl#976, trl#734, unsloth#416; 15 of 48 user checkpoints had it.
     """
     pad, eos = special_tokens.by_role.get("pad_token"), special_tokens.by_role.get("eos_token")

@@ -55,6 +55,9 @@ def pad_missing(
     Traps: id 0 is a legal pad (Gemma). A pad id in one of the configs is enough: transformers aligns the others when it
     trains. A base model that is only run needs none, so there it is information.
 
+    Fix safety: as for `pad-is-eos`: safe with a token that is reserved for padding or was never trained, unsafe with a
+    new one.
+
     Sources: TRL PR #7097 counted 8 of 53 popular models without any pad token.
     """
     fields = [special_tokens.content("pad_token"), (generation_config or {}).get("pad_token_id")]

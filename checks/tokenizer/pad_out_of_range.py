@@ -49,7 +49,9 @@ def pad_out_of_range(
     Traps: -1 was Llama 1's way of saying "none", and loads: a warning, but an error for llama.cpp, whose converter
     refuses a negative id. Speech models have two vocabularies; the larger one counts.
 
-    Fix safety: safe, drop the id and name a pad token that has a row.
+    Fix safety: safe, the id becomes that of the tokenizer's own pad token, else of a reserved token as for
+    `pad-is-eos`; where there is none and no tokenizer file names one, the id is dropped. With `--unsafe` a new token is
+    added.
 
     Sources: unsloth_zoo/pad_token.py; llama.cpp (gguf-py/gguf/vocab.py); MiniGPT-4#339.
     """

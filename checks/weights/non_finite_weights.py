@@ -36,7 +36,7 @@ def non_finite_weights(non_finite: tuple[NonFinite, ...], weights: str) -> Itera
 
     Traps: stored attention masks hold infinities by right. Types of 8 bits and less are not looked at. By default the
     embedding and the small tensors are read whole and of the others both ends; `--weights full` reads everything,
-    `--weights none` nothing.
+    `--weights none` nothing, and `--weights used` (of a hub id) some rows, which cannot show that all is well.
 
     Sources: vLLM 0.32, measured: NaN weights load, cumulative_logprob is nan; unsloth#1056 for gradients of NaN.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from modelcheck.check import check
 from modelcheck.fact import Missing
@@ -20,7 +20,13 @@ UNTIE = {"transformers": (5,), "vllm": (0, 32)}
 
 @check("WGT007", severity=Severity.ERROR)
 def tied_but_two_heads(
-    config: Config, tensors: Tensors, files: Files, tie: Tie, weights: str, target: Targets
+    config: Config,
+    tensors: Tensors,
+    files: Files,
+    tie: Tie,
+    weights: str,
+    target: Targets,
+    used_rows: frozenset[int] | None = None,
 ) -> Iterator[Finding]:
     """The config ties unembedding to embedding, but the checkpoint stores an unembedding of its own.
 
@@ -44,7 +50,8 @@ def tied_but_two_heads(
         ```
 
     Traps: a stored copy with the same bytes is harmless. The config of a family that is tied by default may lack the
-    key. What is compared is the bytes, so with `--weights none` nothing is said.
+    key. What is compared is the bytes, so with `--weights none` nothing is said,
+    and with `--weights used` only what some rows show.
 
     Fix safety: unsafe. tie_word_embeddings becomes false, where the class is known to read a head then: the stored
     head, which older loaders drop, is used by all of them. Right if that one is the trained one. No fix drops a stored
@@ -68,6 +75,11 @@ def tied_but_two_heads(
         raise Missing(f"{name} is stored as {head.dtype} and the embedding as {embedding.dtype}: not compared")
     elif weights == "none":
         raise Missing("no tensor data was read", remedy="--weights embeddings")
+    elif weights == "used":
+        row = _different_row(files, head, embedding, used_rows or frozenset())
+        if row is None:
+            raise Missing("the rows of both that were read are equal", remedy="--weights embeddings")
+        difference = f"differs from {embedding.name}, for example in row {row}"
     elif (byte := _first_difference(files, head, embedding)) is not None:
         row = byte // (FLOATS[head.dtype] * head.shape[1])
         difference = f"differs from {embedding.name}, from row {row} on"
@@ -94,6 +106,14 @@ def _first_difference(files: Files, one: Tensor, other: Tensor) -> int | None:
         if bytes(a) != bytes(b):  # views are compared element by element, bytes at once
             return number * CHUNK + next(i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y)
     return None
+
+
+def _different_row(files: Files, one: Tensor, other: Tensor, rows: Collection[int]) -> int | None:
+    """One of the rows in which two tensors of one type and shape differ."""
+    size = FLOATS[one.dtype] * one.shape[1]
+    spans = {row: [(t.file, t.start + row * size, t.start + (row + 1) * size) for t in (one, other)] for row in rows}
+    files.expect(span for pair in spans.values() for span in pair)
+    return next((row for row, (a, b) in sorted(spans.items()) if files.read(*a) != files.read(*b)), None)
 
 
 def _all_untie(target: Targets) -> bool:

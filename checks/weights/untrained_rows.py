@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from modelcheck.check import check
+from modelcheck.fact import Missing
 from modelcheck.facts.embeddings import Embeddings
 from modelcheck.facts.tokenizer import Tokenizer
 from modelcheck.facts.untrained import Untrained
@@ -41,7 +42,8 @@ def untrained_rows(
 
     Traps: a small norm alone proves nothing (commas and braces have small norms in published models), hence near-zero
     means a thousandth of the median. Rows beyond the tokenizer's ids are padding, byte tokens that no text reaches
-    are often exactly zero: both are counted, neither is a fault. Closeness to the centroid is a hint, not a proof.
+    are often exactly zero: both are counted, neither is a fault. Closeness to the centroid is a hint, not a proof. With
+    `--weights used`, as for a hub id, only some rows are read, and where they show nothing the rule could not check.
 
     Fix safety: unsafe, and only with --all-untrained. Each row that is near zero or bit-identical to another becomes
     the mean of the trained rows of its matrix, and a noise of its own, drawn from the token's id: a tenth of their
@@ -67,11 +69,19 @@ def untrained_rows(
         ("near the centroid of rows known to be unused", untrained.near_centroid, Confidence.MEDIUM),
     )
     tensor = embeddings.tensor
+    if embeddings.chosen is not None and not any(ids for _, ids, _ in tests):
+        raise Missing(f"{_looked_at(embeddings)} of {tensor.name} show none", remedy="--weights embeddings")
     for what, ids, confidence in tests:
         if ids:
             named = _named(sorted(ids), untrained.padding(ids), tokenizer)
-            message = f"{len(ids)} of {embeddings.rows} rows of {tensor.name} are {what}: {named}; {HARMLESS}"
+            message = f"{len(ids)} of {_looked_at(embeddings)} of {tensor.name} are {what}: {named}; {HARMLESS}"
             yield Finding(message, tensor.file, tensor.name, Severity.INFO, confidence)
+
+
+def _looked_at(embeddings: Embeddings) -> str:
+    if embeddings.chosen is None:
+        return f"{embeddings.rows} rows"
+    return f"the {embeddings.read_rows} rows read (of {embeddings.rows})"
 
 
 def _named(ids: Collection[int], padding: Collection[int], tokenizer: Tokenizer | None) -> str:

@@ -5,7 +5,7 @@ from .adapter_tensors import adapter_tensors
 from .architecture import architecture
 from .base import base_config, base_files, base_tensors, base_tokenizer_config, fits_base
 from .base_modules import base_modules
-from .chat_template import chat_template, is_chat
+from .chat_template import chat_template, is_chat, template_places
 from .config import config, generation_config
 from .conversations import conversations, rendered
 from .dataset import data, dataset
@@ -20,6 +20,7 @@ from .gaps import tensor_gaps
 from .heads import tie
 from .leaks import leaks
 from .lora_targets import lora_targets
+from .padding import idle_tokens, new_pad, reserved_pads
 from .rebuilt import rebuilt_tokenizer
 from .rope import ropes
 from .rows import rows
@@ -31,6 +32,7 @@ from .tokenizer import tokenizer, tokenizer_json
 from .trained_mean import new_rows
 from .training import label_audit, trainability, training, training_bases, training_log
 from .untrained import untrained
+from .used_rows import used_rows
 from .vllm_registry import vllm_registry
 from .vocabulary import vocabulary
 from .weight_index import weight_index, weight_indexes
@@ -58,16 +60,19 @@ __all__ = [
     "files",
     "fits_base",
     "generation_config",
+    "idle_tokens",
     "is_chat",
     "label_audit",
     "leaks",
     "lora",
     "lora_targets",
+    "new_pad",
     "new_rows",
     "non_finite",
     "quantization",
     "rebuilt_tokenizer",
     "rendered",
+    "reserved_pads",
     "ropes",
     "row_limit",
     "rows",
@@ -75,6 +80,7 @@ __all__ = [
     "special_tokens",
     "special_tokens_map",
     "stop_ids",
+    "template_places",
     "tensor_gaps",
     "tensors",
     "tie",
@@ -87,6 +93,7 @@ __all__ = [
     "training_log",
     "training_texts",
     "untrained",
+    "used_rows",
     "vllm_registry",
     "vocabulary",
     "weight_index",

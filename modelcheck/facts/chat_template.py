@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,13 @@ def chat_template(files: Files, target: Targets, tokenizer_config: JsonObject | 
         files.require("tokenizer_config.json", "there is no chat template")
         raise NotApplicable("there is no chat template")
     return found
+
+
+@fact
+def template_places(files: Files, tokenizer_config: JsonObject | None = None) -> Sequence[tuple[str, Template]]:
+    """(name, template) for every place of the files that holds one, whichever of them a runtime reads."""
+    legacy = _named(files.json_object(LEGACY), LEGACY) if LEGACY in files else ()
+    return (*_named(tokenizer_config or {}), *_from_files(files), *legacy)
 
 
 @fact

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from modelcheck.fact import Missing, fact
+from modelcheck.sources import Span
 
 from .files import Files
 from .tensors import Tensor, Tensors
@@ -47,9 +48,9 @@ FLOATS = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
 class Scan:
     """One pass over the rows, 28 bytes each.
 
-    `norms` [rows]: L2 norm, to within half a per cent; NaN or infinite where the row is. `prints` [rows] uint64: equal
-    for bit-identical rows, and rarely for others. `sketch` [rows, SKETCH_WIDTH] int8: a random projection of the
-    direction of each row's first columns, so that near-parallel rows lie close together.
+    `norms` [rows]: L2 norm, to within half a per cent; NaN or infinite where the row is, NaN where it was not read.
+    `prints` [rows] uint64: equal for bit-identical rows, and rarely for others. `sketch` [rows, SKETCH_WIDTH] int8: a
+    random projection of the direction of each row's first columns, so that near-parallel rows lie close together.
     """
 
     norms: NDArray[np.float32]
@@ -58,18 +59,27 @@ class Scan:
 
 
 class Embeddings:
-    """The input embedding. `rows` and `width` are its shape."""
+    """The input embedding. `rows` and `width` are its shape, `chosen` the ids of the rows to be read; None for all."""
 
-    def __init__(self, files: Files, tensor: Tensor) -> None:
-        self._files, self.tensor = files, tensor
+    def __init__(self, files: Files, tensor: Tensor, chosen: frozenset[int] | None = None) -> None:
+        self._files, self.tensor, self.chosen = files, tensor, chosen
         self.rows, self.width = tensor.shape
         self._row_bytes = self.width * FLOATS[tensor.dtype]
         self._chunk_rows = max(1, CHUNK // self._row_bytes)
 
+    @property
+    def read_rows(self) -> int:
+        """How many of the rows are read."""
+        return self.rows if self.chosen is None else len(self.chosen)
+
     @cached_property
     def scan(self) -> Scan:
-        """The norms, prints and sketch of all rows, in one pass. Memory does not grow with the width."""
+        """The norms, prints and sketch of the rows, in one pass. Memory does not grow with the width."""
         import numpy as np
+
+        self._files.expect(self._spans())
+        if self.chosen is not None:
+            return self._scan_chosen(self.chosen)
 
         norms = np.empty(self.rows, np.float32)
         prints = np.empty(self.rows, np.uint64)
@@ -88,6 +98,27 @@ class Embeddings:
                 sketch[done:start] = _direction(projected[: start - done])
                 done = start
         return Scan(np.sqrt(norms, out=norms), prints, sketch)
+
+    def _scan_chosen(self, chosen: frozenset[int]) -> Scan:
+        import numpy as np
+
+        norms = np.full(self.rows, np.nan, np.float32)
+        prints = np.zeros(self.rows, np.uint64)
+        sketch = np.zeros((self.rows, SKETCH_WIDTH), np.int8)
+        for ids, raw in self.pieces(np.array(sorted(chosen), np.intp)):
+            with np.errstate(all="ignore"):
+                norms[ids] = np.sqrt(self._squares(raw))
+                sketch[ids] = self.sketch(self.values(raw))
+            prints[ids] = _prints(raw)
+        return Scan(norms, prints, sketch)
+
+    def _spans(self) -> Iterator[Span]:
+        """The bytes that a scan reads: the whole matrix, or the chosen rows."""
+        if self.chosen is None:
+            yield self.tensor.file, self.tensor.start, self.tensor.stop
+        for row in sorted(self.chosen or ()):
+            start = self.tensor.start + row * self._row_bytes
+            yield self.tensor.file, start, start + self._row_bytes
 
     def _squares(self, raw: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The squared norm of each row; for bfloat16 up to one per cent too large, at a third of the cost."""
@@ -126,7 +157,10 @@ class Embeddings:
         """(ids, their stored bytes) for ascending ids, a piece at a time: at most one more pass over the matrix."""
         import numpy as np
 
-        starts = np.flatnonzero(np.diff(ids // self._chunk_rows, prepend=-1))
+        apart = np.diff(ids // self._chunk_rows, prepend=-1) != 0
+        if self.chosen is not None:  # what lies between is not at hand
+            apart |= np.diff(ids, prepend=-2) != 1
+        starts = np.flatnonzero(apart)
         for part in np.split(ids, starts[1:]) if len(ids) else ():
             first, stop = int(part[0]), int(part[-1]) + 1
             base = self.tensor.start + first * self._row_bytes
@@ -188,14 +222,15 @@ def _prints(raw: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 @fact
-def embeddings(files: Files, tensors: Tensors, weights: str) -> Embeddings:
-    """The input embedding of the language model."""
+def embeddings(files: Files, tensors: Tensors, weights: str, used_rows: frozenset[int] | None = None) -> Embeddings:
+    """The input embedding of the language model, or with `--weights used` some of its rows."""
     tensor = input_embedding(tensors)
     if weights == "none":
         raise Missing("no tensor data was read", remedy="--weights embeddings")
     if tensor.dtype not in FLOATS:
         raise Missing(f"{tensor.name} is stored as {tensor.dtype}, which has no rows of numbers to compare")
-    return Embeddings(files, tensor)
+    some = weights == "used" and used_rows is not None and len(used_rows) < tensor.shape[0]
+    return Embeddings(files, tensor, used_rows if some else None)
 
 
 def input_embedding(tensors: Tensors) -> Tensor:

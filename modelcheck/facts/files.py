@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from modelcheck.fact import Malformed, NotApplicable, NotPassed, fact
+from modelcheck.errors import Unreachable
+from modelcheck.fact import Malformed, NotApplicable, NotPassed, Unfetched, fact
 from modelcheck.names import TEXT_LIMIT
-from modelcheck.sources import Source
+from modelcheck.sources import Remote, Source, Span
 
 # Gemma 3's tokenizer.json has 2.1 million commas and opening brackets. What a parser makes of JSON grows with their
 # number, not with the size: 16 million empty arrays take 48 MB as text and 1.2 GB parsed.
@@ -19,7 +20,7 @@ JsonObject = Mapping[str, Any]
 
 
 class Files:
-    """Names, sizes and contents. Whatever is wrong with a file is raised as Malformed."""
+    """Names, sizes and contents. What is wrong with a file is raised as Malformed, with the network as Unfetched."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -51,6 +52,8 @@ class Files:
         end = self.size(name) if stop is None else stop
         try:
             return self._source.read(name, start, end)
+        except Unreachable as error:
+            raise Unfetched(str(error)) from None
         except OSError as error:
             raise Malformed(name, f"cannot be read: {error.strerror or error}") from error
 
@@ -58,8 +61,18 @@ class Files:
         """Bytes [start, stop) in pieces; each view is valid until the next is asked for."""
         try:
             yield from self._source.stream(name, start, stop, chunk)
+        except Unreachable as error:
+            raise Unfetched(str(error)) from None
         except OSError as error:
             raise Malformed(name, f"cannot be read: {error.strerror or error}") from error
+
+    def expect(self, spans: Iterable[Span]) -> None:
+        """Say which (name, start, stop) will be read next: a source far away fetches them together."""
+        if isinstance(self._source, Remote):
+            try:
+                self._source.expect(spans)
+            except Unreachable as error:
+                raise Unfetched(str(error)) from None
 
     def outside(self, name: str) -> str | None:
         """Where a file really lies, if a link leads out of the checkpoint."""

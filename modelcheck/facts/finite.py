@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modelcheck.fact import fact
+from modelcheck.fact import Missing, fact
 
 from .embeddings import CHUNK, FLOATS, Embeddings
 from .files import Files
@@ -37,24 +37,38 @@ class NonFinite:
 @fact
 def non_finite(files: Files, tensors: Tensors, embeddings: Embeddings, weights: str) -> tuple[NonFinite, ...]:
     """Tensors that hold NaN or infinity: the embedding, small tensors and the ends of all others; or all of all."""
-    found = []
-    for tensor in tensors.values():
-        # What is packed has no such values.
-        if tensor.dtype not in EXPONENT or any(word in tensor.name for word in MASKS):
-            continue
-        if tensor == embeddings.tensor and not _strange_norms(embeddings):
-            continue
-        whole = weights == "full" or tensor == embeddings.tensor
-        if (one := _look(files, tensor, list(_spans(tensor, whole)))).bad:
-            found.append(one)
-    return tuple(found)
+    strange = _strange_rows(embeddings)
+    if weights == "used":
+        return _in_rows(files, embeddings, strange)
+    # What is packed has no such values.
+    looked_at = [t for t in tensors.values() if t.dtype in EXPONENT and not any(word in t.name for word in MASKS)]
+    if not len(strange):
+        looked_at = [tensor for tensor in looked_at if tensor != embeddings.tensor]
+    spans = {tensor: list(_spans(tensor, weights == "full" or tensor == embeddings.tensor)) for tensor in looked_at}
+    files.expect((tensor.file, *span) for tensor, parts in spans.items() for span in parts)
+    found = (_look(files, tensor, parts) for tensor, parts in spans.items())
+    return tuple(one for one in found if one.bad)
 
 
-def _strange_norms(embeddings: Embeddings) -> bool:
-    """Whether the pass over the rows that other facts need anyway has met something that is not finite."""
+def _strange_rows(embeddings: Embeddings) -> NDArray[np.intp]:
+    """The rows in which the pass that other facts need anyway has met something that is not finite."""
     import numpy as np
 
-    return not bool(np.isfinite(embeddings.scan.norms).all())
+    strange = np.flatnonzero(~np.isfinite(embeddings.scan.norms))
+    return strange if embeddings.chosen is None else strange[np.isin(strange, sorted(embeddings.chosen))]
+
+
+def _in_rows(files: Files, embeddings: Embeddings, strange: NDArray[np.intp]) -> tuple[NonFinite, ...]:
+    """What the rows that were read tell: that there are such values, never that there are none."""
+    tensor = embeddings.tensor
+    size = (tensor.stop - tensor.start) // embeddings.rows
+    spans = [(tensor.start + int(i) * size, tensor.start + (int(i) + 1) * size) for i in strange]
+    if spans and (one := _look(files, tensor, spans)).bad:
+        return (one,)
+    raise Missing(
+        f"of the weights, {embeddings.read_rows} of {embeddings.rows} rows of {tensor.name} were read, and are finite",
+        remedy="--weights embeddings",
+    )
 
 
 def _spans(tensor: Tensor, whole: bool) -> Iterator[tuple[int, int]]:

@@ -19,6 +19,8 @@ from .weight_index import WeightIndex, escape
 HEADER_LIMIT = 25 << 20
 # A tensor takes seven. DeepSeek-V3 has 92,000 tensors in 163 shards.
 HEADER_ELEMENTS = 1_000_000
+# What is fetched of a shard far away before the length of its header is known: most headers whole.
+FIRST = 64 << 10
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 # Bits of one element, by the names of the safetensors format (0.8).
 BITS = {
@@ -78,6 +80,7 @@ def shards(files: Files, weight_index: WeightIndex | None = None) -> Mapping[str
         names = [n for n in named if n in files and escape(n) is None and not n.endswith(PICKLES)]
     else:
         names = [n for n in files if n.endswith(".safetensors") and "/" not in n and not n.startswith("adapter_")]
+    files.expect((name, 0, min(files.size(name), FIRST)) for name in names)
     return {name: _shard(files, name) for name in names}
 
 

@@ -28,10 +28,7 @@ NOISE, APART, MOST_NOISE = 0.1, 2 * NEAR_CENTROID, 1.0
 
 @dataclass(frozen=True, slots=True)
 class TrainedMean:
-    """The trained rows of one matrix: their `mean` and standard deviation `spread`, each [width] float32.
-
-    `noise` is the length of a new row's noise, as a fraction of that of `spread`.
-    """
+    """The trained rows of one matrix: their `mean` and standard deviation `spread`, each [width] float32."""
 
     tensor: str
     mean: NDArray[np.float32]
@@ -39,7 +36,7 @@ class TrainedMean:
 
     @property
     def noise(self) -> float:
-        """At least NOISE."""
+        """The length of a new row's noise, as a fraction of that of `spread`."""
         import numpy as np
 
         mean, spread = float(np.linalg.norm(self.mean)), float(np.linalg.norm(self.spread))

@@ -42,7 +42,7 @@ class Untrained:
 
     `near_zero`: norm at most a thousandth of the median. `identical`: groups of bit-identical rows. `near_centroid`:
     close to the common centroid of rows known to be unused. `median` is the median norm. `size` is 1 + the tokenizer's
-    largest id, so ids from there on are padding; None without a tokenizer.
+    largest id, so ids from there on are padding; None without a tokenizer. Rows that were not read are in none of them.
     """
 
     near_zero: frozenset[int]
@@ -198,7 +198,7 @@ def _clusters(embeddings: Embeddings, living: NDArray[np.bool_]) -> list[NDArray
         return []
     groups: list[NDArray[np.intp]] = []
     # The width of a cell is the spread of that component; shifted grids find what a border cuts in two.
-    sample = sketch[:: -(-len(sketch) // 8192)]
+    sample = sketch[:: -(-len(sketch) // 8192)] if embeddings.chosen is None else sketch[living]
     cell = np.maximum(np.std(sample, axis=0, dtype=np.float32), 1)
     for shift in (0.0, 0.5):
         groups += [g for g in _equal(_cells(sketch, cell, shift), living) if len(g) >= CLUSTER]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,10 @@ from modelcheck.resolver import Resolver
 from modelcheck.transaction import needed_space
 
 from .text import printable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Templates stand in one line of JSON: of a long line, only what is around the change is shown.
 LONG_LINE, AROUND = 240, 60
@@ -103,10 +108,11 @@ def _first_difference(one: str, other: str) -> int:
 
 
 def _tensors(proposal: Proposal) -> Iterator[str]:
+    set_rows: dict[str, dict[int, NDArray[np.float32]]] = {}
     for edit in proposal.plan.edits:
         match edit:
             case SetRows():
-                yield from _rows(edit, proposal.facts)
+                set_rows.setdefault(edit.tensor, {}).update(edit.rows)
             case AppendRows(tensor=tensor, rows=rows):
                 yield f"  {tensor}: {len(rows)} row{'s' * (len(rows) != 1)} added at the end"
             case DropTensor(tensor=tensor):
@@ -116,19 +122,30 @@ def _tensors(proposal: Proposal) -> Iterator[str]:
             case SplitTensor(tensor=tensor, parts=parts):
                 yield f"  {tensor} -> {', '.join(f'{name} ({rows} rows)' for name, rows in parts)}"
 
+    for name, rows_of_it in set_rows.items():
+        yield from _rows(name, rows_of_it, proposal.facts)
 
-def _rows(edit: SetRows, facts: Resolver) -> Iterator[str]:
+
+def _rows(name: str, rows: Mapping[int, NDArray[np.float32]], facts: Resolver) -> Iterator[str]:
     import numpy as np
 
-    tensor = facts["tensors"][edit.tensor]
-    ids = sorted(edit.rows)
-    yield f"  {edit.tensor}: {len(ids)} row{'s' * (len(ids) != 1)}"
-    old = Embeddings(facts["files"], tensor) if tensor.dtype in FLOATS else None
+    ids = sorted(rows)
+    yield f"  {name}: {len(ids)} row{'s' * (len(ids) != 1)}"
+    old = _old(name, facts)
     for row in ids[:MOST_ROWS]:
         before = f"{old.norm(row):.3g}" if old else "?"
-        yield f"    row {row}{_token(facts, row)}: norm {before} -> {float(np.linalg.norm(edit.rows[row])):.3g}"
+        yield f"    row {row}{_token(facts, row)}: norm {before} -> {float(np.linalg.norm(rows[row])):.3g}"
     if len(ids) > MOST_ROWS:
         yield f"    ... and {len(ids) - MOST_ROWS} more"
+
+
+def _old(name: str, facts: Resolver) -> Embeddings | None:
+    """The matrix as it is; None where it only gets that name, or can only be read, by an earlier fix."""
+    try:
+        tensor = facts["tensors"].get(name)
+    except Unavailable:
+        return None
+    return Embeddings(facts["files"], tensor) if tensor and tensor.dtype in FLOATS else None
 
 
 def _token(facts: Resolver, row: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from modelcheck import __version__
@@ -19,6 +20,7 @@ def _target(report: TargetReport) -> dict[str, Any]:
     return {
         "target": report.target,
         "source": report.source,
+        "hub": [asdict(one) for one in report.hub],
         "error": report.error,
         "findings": [
             {

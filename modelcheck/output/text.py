@@ -11,6 +11,8 @@ import click
 
 from modelcheck.finding import Finding, Severity
 from modelcheck.report import Skipped, TargetReport
+from modelcheck.sources import Pinned
+from modelcheck.sources.transfer import megabytes
 
 INDENT = " " * 10
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
@@ -21,14 +23,19 @@ def render(report: TargetReport, width: int | None = None) -> str:
 
     Messages are wrapped to `width` columns, the terminal's; None leaves each on one line, for files and pipes.
     """
-    lines = [click.style(printable(report.target), bold=True)]
-    if report.error:
-        return "\n".join([*lines, click.style(f"  cannot be read: {printable(report.error)}", fg="red"), ""])
+    lines = [click.style(printable(report.target), bold=True), *map(_pinned, report.hub)]
+    unread = [click.style(f"  cannot be read: {printable(report.error)}", fg="red")] if report.error else []
+    if unread and not (report.findings or report.skipped):
+        return "\n".join([*lines, *unread, ""])
     for finding in report.findings:
         lines += _finding(finding, width)
     lines += [click.style(f"  {printable(text)}; please report it", fg="magenta") for text in report.internal]
     lines += _skipped(report.skipped)
-    return "\n".join([*lines, f"  {_summary(report)}", ""])
+    return "\n".join([*lines, *unread, f"  {_summary(report)}", ""])
+
+
+def _pinned(hub: Pinned) -> str:
+    return click.style(f"  {hub.id} at {hub.sha}: read {megabytes(hub.read)} of {megabytes(hub.total)}", dim=True)
 
 
 def _finding(finding: Finding, width: int | None) -> Iterator[str]:

@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+Span = tuple[str, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How the hub is asked: which revision, whether at all, and whether standard error says what is to come."""
+
+    revision: str | None = None
+    offline: bool = False
+    announced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A repository on the hub at the commit `sha`: `read` of its `total` bytes came over the network in this run."""
+
+    id: str
+    sha: str
+    read: int
+    total: int
 
 
 class Source(Protocol):
@@ -11,7 +33,7 @@ class Source(Protocol):
 
     @property
     def kind(self) -> str:
-        """`folder` or `objects`: what the JSON report calls the source."""
+        """`folder`, `hub` or `objects`: what the JSON report calls the source."""
 
     @property
     def absent(self) -> Mapping[str, str]:
@@ -31,3 +53,17 @@ class Source(Protocol):
 
     def outside(self, name: str) -> str | None:
         """Where a file really lies, if a link leads out of the checkpoint; a link into the hub's own cache does not."""
+
+
+@runtime_checkable
+class Remote(Source, Protocol):
+    """A source some of whose bytes may come over a network."""
+
+    def expect(self, spans: Iterable[Span]) -> None:
+        """Fetch together the bytes [start, stop) of files that are about to be read."""
+
+    def pinned(self) -> Sequence[Pinned]:
+        """The repositories that are read, and how much of them. Empty where no part is from the hub."""
+
+    def close(self) -> None:
+        """The run is over: nothing more will be read."""

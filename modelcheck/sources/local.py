@@ -29,9 +29,7 @@ class LocalFolder:
         try:
             self._listed = _listing(self.path)
         except FileNotFoundError:
-            raise UsageError(
-                f"{self.path}: no such folder (hub ids cannot be linted yet: download the repository first)"
-            ) from None
+            raise UsageError(f"{self.path}: no such folder, and no hub id either") from None
         except NotADirectoryError:
             raise UsageError(f"{self.path}: is a file; name the folder of the checkpoint") from None
         except OSError as error:

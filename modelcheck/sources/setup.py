@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelcheck.errors import UsageError
@@ -18,7 +19,7 @@ from modelcheck.names import (
     TEMPLATE_FOLDER,
     TEXT_LIMIT,
 )
-from modelcheck.sources import Source
+from modelcheck.sources import Access, Pinned, Remote, Source, Span, hub_cache
 from modelcheck.sources.local import LocalFolder
 
 ADAPTER_CONFIG, ADAPTER_TENSORS, ADAPTER_PICKLE = (
@@ -33,24 +34,35 @@ TEMPLATES = frozenset({JINJA, LEGACY})
 BASE, WEIGHTS = "base", "adapter weights"
 
 
-def set_up(own: Source, folder: Path | None, base: str | None, lora: str | None) -> Source:
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The base model of an adapter, and the folder or hub id that it is called by; or why there is none."""
+
+    source: Source | None = None
+    name: str = ""
+    why_not: str = ""
+
+
+def set_up(
+    own: Source, folder: Path | None, base: Base | None, lora: str | None, access: Access | None = None
+) -> Source:
     """The source of a run's target together with its base model and a planned adapter.
 
     A target that is a model (or has a planned adapter laid over it) is the base itself. An adapter's base is `base`,
-    else what its `base_model_name_or_path` names, if that is a folder here. Raises UsageError for what cannot be read.
+    else what its `base_model_name_or_path` names, if that is a folder here or on the hub. The network is asked only if
+    the target or `base` is a hub id. Raises UsageError for what cannot be read.
     """
     planned = {ADAPTER_CONFIG: (lora, _content(lora, "--lora"))} if lora else {}
     sizes = own.sizes()
     if ADAPTER_CONFIG not in sizes and not planned:
         return own
     if is_model(sizes) or (planned and "config.json" in sizes):
-        return SetUp(own, None, planned) if planned else own
+        return SetUp(own, Base(), planned) if planned else own
     if base is None:
-        return SetUp(own, _named(own, folder, planned), planned)
-    under = LocalFolder(base)
-    if "config.json" not in under.sizes():
-        raise UsageError(f"--base {base}: holds no config.json; name the folder of the base model")
-    return SetUp(own, under, planned)
+        return SetUp(own, _named(own, folder, planned, access or Access()), planned)
+    if base.source is None or "config.json" not in base.source.sizes():
+        raise UsageError(f"--base {base.name}: holds no config.json; name the folder or hub id of the base model")
+    return SetUp(own, base, planned)
 
 
 def is_model(sizes: Mapping[str, int]) -> bool:
@@ -69,15 +81,16 @@ def template_text(path: str) -> str:
 class SetUp:
     """An adapter's folder and its base: model files come from the base, the tokenizer from whoever has one."""
 
-    def __init__(self, own: Source, base: LocalFolder | None, planned: Mapping[str, tuple[str, bytes]]) -> None:
-        self._own, self._base, self._planned = own, base, planned
+    def __init__(self, own: Source, on: Base, planned: Mapping[str, tuple[str, bytes]]) -> None:
+        self._own, self._base, self._base_name, self._planned = own, on.source, on.name, planned
+        base = on.source
         self.kind = own.kind
         mine = {name: size for name, size in own.sizes().items() if not (planned and name.startswith("adapter_"))}
         theirs = {name: size for name, size in base.sizes().items() if _is_taken(name, mine)} if base else {}
         self._from_base = frozenset(theirs)
         self._sizes = mine | theirs | {name: len(content) for name, (_, content) in planned.items()}
-        has_base = base is not None or is_model(mine) or (planned and "config.json" in mine) or own.kind != "folder"
-        expected = {} if has_base else dict.fromkeys(MODEL, BASE)
+        has_base = base is not None or is_model(mine) or (planned and "config.json" in mine) or own.kind == "objects"
+        expected = {} if has_base else dict.fromkeys(MODEL, f"{BASE}: {on.why_not}" if on.why_not else BASE)
         if not planned and ADAPTER_CONFIG in mine and ADAPTER_PICKLE not in mine:
             expected[ADAPTER_TENSORS] = WEIGHTS
         absent = expected | dict(own.absent)
@@ -87,7 +100,9 @@ class SetUp:
         return self._sizes
 
     def read(self, name: str, start: int, stop: int) -> bytes:
-        return b"".join(bytes(piece) for piece in self.stream(name, start, stop, max(stop - start, 1)))
+        if name in self._planned:
+            return self._planned[name][1][start:stop]
+        return self._owner(name).read(name, start, stop)
 
     def stream(self, name: str, start: int, stop: int, chunk: int) -> Iterator[memoryview]:
         if name in self._planned:
@@ -100,7 +115,21 @@ class SetUp:
     def shown(self, name: str) -> str:
         if name in self._planned:
             return self._planned[name][0]
-        return str(self._base.path / name) if self._base and name in self._from_base else name
+        return str(Path(self._base_name) / name) if name in self._from_base else name
+
+    def expect(self, spans: Iterable[Span]) -> None:
+        asked = [span for span in spans if span[0] not in self._planned]
+        for part in (self._own, self._base):
+            if isinstance(part, Remote):
+                part.expect(span for span in asked if self._owner(span[0]) is part)
+
+    def pinned(self) -> list[Pinned]:
+        return [one for part in (self._own, self._base) if isinstance(part, Remote) for one in part.pinned()]
+
+    def close(self) -> None:
+        for part in (self._own, self._base):
+            if isinstance(part, Remote):
+                part.close()
 
     def _owner(self, name: str) -> Source:
         return self._base if self._base and name in self._from_base else self._own
@@ -123,18 +152,32 @@ def _is_taken(name: str, mine: Mapping[str, int]) -> bool:
     return not VOCABULARY & mine.keys() or not (name in VOCABULARY or "token" in name)
 
 
-def _named(own: Source, folder: Path | None, planned: Mapping[str, tuple[str, bytes]]) -> LocalFolder | None:
-    """The base that the adapter's configuration names, if it is a folder on this machine."""
+def _named(own: Source, folder: Path | None, planned: Mapping[str, tuple[str, bytes]], access: Access) -> Base:
+    """The base that the adapter's configuration names."""
     try:
         size = min(own.sizes().get(ADAPTER_CONFIG, 0), TEXT_LIMIT)
-        content = planned[ADAPTER_CONFIG][1] if planned else own.read(ADAPTER_CONFIG, 0, size)
-        name = json.loads(content)["base_model_name_or_path"]
+        config = json.loads(planned[ADAPTER_CONFIG][1] if planned else own.read(ADAPTER_CONFIG, 0, size))
+        name = config["base_model_name_or_path"]
         for place in ([folder / name] if folder else []) + [Path(name)]:
             if name and (place / "config.json").is_file():
-                return LocalFolder(place)
+                return Base(LocalFolder(place), str(place))
+        if own.kind == "objects" or not hub_cache.is_repo_id(name):
+            return Base()
+        revision = config.get("revision")
     except (OSError, ValueError, TypeError, KeyError, RecursionError, UsageError):
-        pass  # what is wrong with the file, the facts will say
-    return None
+        return Base()  # what is wrong with the file, the facts will say
+    return _on_the_hub(name, revision if isinstance(revision, str) else None, own, access)
+
+
+def _on_the_hub(name: str, revision: str | None, own: Source, access: Access) -> Base:
+    from modelcheck.sources.pinning import open_repository
+
+    local = own.kind == "folder"
+    try:
+        base = open_repository(name, replace(access, revision=revision, offline=access.offline or local))
+    except UsageError as reason:
+        return Base(why_not="" if local else str(reason))
+    return Base(base, name) if "config.json" in base.sizes() else Base(why_not=f"{name} holds no config.json")
 
 
 def _content(path: str, option: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from new_rows import EMBEDDING, HEAD, PADDED, RULES, bits, checkpoint, mended, normal, notes, rows_set, told_apart
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support import written
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -22,6 +23,7 @@ from modelcheck.facts.files import Files
 from modelcheck.facts.tensors import Tensor
 from modelcheck.facts.trained_mean import APART, NOISE, _trained_mean
 from modelcheck.facts.untrained import Untrained
+from modelcheck.output import diff
 from modelcheck.sources.local import LocalFolder
 
 
@@ -145,6 +147,24 @@ def test_rows_that_are_only_near_unused_ones_are_never_touched(tmp_path: Path) -
     assert {f.confidence.name for f in proposal.before.findings if f.slug in RULES} == {"MEDIUM"}
     assert proposal.plan.changes == []
     assert "is a hint, no proof" in " ".join(left.reason for left in proposal.plan.left_out)
+
+
+@pytest.mark.parametrize("prefix", ["module.", ""], ids=["after their tensor is renamed", "after its file is found"])
+def test_rows_are_set_once_another_fix_allows_it(tmp_path: Path, prefix: str) -> None:
+    folder = checkpoint(tmp_path / "model", normal(), normal(seed=2))
+    tensors = {prefix + name: tensor for name, tensor in load_file(folder / "model.safetensors").items()}
+    tensors[prefix + EMBEDDING][4:6] = 0
+    save_file(tensors, folder / "model.safetensors")
+    if not prefix:
+        (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+        told = {"weight_map": dict.fromkeys(tensors, "weights.safetensors")}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(told))
+    proposal = mended(folder)
+    assert rows_set(proposal) == {EMBEDDING: {4, 5}}
+    assert f"{EMBEDDING}: 2 rows\n    row 4 '<|reserved_0|>': norm " in diff.render(proposal)
+    [file] = written(proposal, tmp_path / "mended").glob("*.safetensors")
+    new = load_file(file)[EMBEDDING]
+    assert len(set(bits(new))) == tiny.VOCABULARY
 
 
 def test_the_mended_checkpoint_loads_and_generates(tmp_path: Path) -> None:
