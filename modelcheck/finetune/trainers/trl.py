@@ -66,8 +66,8 @@ class Trainer(SFTTrainer):
         TRL multiplies by the head's weight directly (1.16), past the rows that PEFT adds to a tied head.
         """
         if self.recipe.untrained:
-            return super(SFTTrainer, self).compute_loss(model, inputs, *args, **options)  # type: ignore[no-untyped-call]
-        return super().compute_loss(model, inputs, *args, **options)
+            return super(SFTTrainer, self).compute_loss(model, inputs, *args, **options)
+        return super().compute_loss(model, inputs, *args, **options)  # type: ignore[no-untyped-call]
 
 
 def load_tokenizer(recipe: Recipe) -> Any:
