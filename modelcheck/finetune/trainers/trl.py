@@ -60,15 +60,6 @@ class Trainer(SFTTrainer):
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
-    def compute_loss(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
-        """TRL's loss; where single rows of the embeddings learn, the model's own.
-
-        TRL multiplies by the head's weight directly (1.16), past the rows that PEFT adds to a tied head.
-        """
-        if self.recipe.untrained:
-            return super(SFTTrainer, self).compute_loss(model, inputs, *args, **options)
-        return super().compute_loss(model, inputs, *args, **options)  # type: ignore[no-untyped-call]
-
 
 def load_tokenizer(recipe: Recipe) -> Any:
     """The base's tokenizer, with the recipe's template on it."""
