@@ -33,7 +33,7 @@ def compare(
 
     def loaded(folder: str) -> Any:
         options = load if folder == base else {}
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options).eval()
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options).eval()  # type: ignore[no-untyped-call]
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = loaded(base).to(device)
@@ -63,8 +63,8 @@ def _answers(model: Any, prompts: Sequence[Sequence[int]]) -> list[tuple[Any, li
     import torch
     from transformers import GenerationConfig
 
-    model.generation_config = GenerationConfig()
-    plain = GenerationConfig(max_new_tokens=NEW_TOKENS, do_sample=False, num_beams=1, pad_token_id=0)
+    model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    plain = GenerationConfig(max_new_tokens=NEW_TOKENS, do_sample=False, num_beams=1, pad_token_id=0)  # type: ignore[no-untyped-call]
     found = []
     with torch.inference_mode():
         for prompt in prompts:

@@ -86,10 +86,13 @@ MUST_AGREE = ("weights", "tokenizer", "special_ids")
 
 def differences(evaluated: Mapping[str, Any], trained: Mapping[str, Any]) -> list[str]:
     """In what two bases differ that should be one, in words."""
-    found = []
-    for name in MUST_AGREE:
-        if evaluated[name] != trained[name] and (name != "weights" or evaluated["dtype"] == trained["dtype"]):
-            found.append(f"{name}: evaluated {_short(evaluated[name])}, trained {_short(trained[name])}")
+    # Weights in two precisions are two numbers each.
+    names = MUST_AGREE if evaluated["dtype"] == trained["dtype"] else MUST_AGREE[1:]
+    found = [
+        f"{name}: evaluated {_short(evaluated[name])}, trained {_short(trained[name])}"
+        for name in names
+        if evaluated[name] != trained[name]
+    ]
     if evaluated["files"] and trained["files"] and evaluated["files"] != trained["files"]:
         found.append(f"weight files: evaluated {evaluated['folder']}, trained {trained['folder']}")
     return found

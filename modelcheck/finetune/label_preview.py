@@ -35,7 +35,9 @@ def _lines(row: Mapping[str, Any], *, colour: bool) -> Iterator[str]:
     pieces = []
     for loss, tokens in groupby(zip(row["texts"], row["supervised"], strict=True), key=lambda pair: pair[1]):
         text = "".join(printable(text) if text != "\n" else "↵\n" for text, _ in tokens)
-        pieces.append(click.style(text, fg="green", bold=True) if loss and colour else f"{OPEN}{text}{CLOSE}" if loss else text)
+        pieces.append(
+            click.style(text, fg="green", bold=True) if loss and colour else f"{OPEN}{text}{CLOSE}" if loss else text
+        )
     yield from ("".join(pieces).splitlines())
     yield ""
 

@@ -55,7 +55,9 @@ def _parsed(line: str) -> Mapping[str, Any]:
 
 def _rising(step: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
     """Whether a step was taken at less than the full rate before the full rate was first reached."""
-    return bool(step["lr"]) and step["step"] <= asked.get("warmup_steps", 0) and step["lr"][0] < asked["lr"] * (1 - CLOSE)
+    return (
+        bool(step["lr"]) and step["step"] <= asked.get("warmup_steps", 0) and step["lr"][0] < asked["lr"] * (1 - CLOSE)
+    )
 
 
 def _non_finite(steps: Mapping[int, Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -8,7 +8,8 @@ from typing import Protocol
 class Emit(Protocol):
     """Send an event to whoever asked for the stage. `data` must be what JSON can hold."""
 
-    def __call__(self, event: str, **data: object) -> None: ...
+    def __call__(self, event: str, **data: object) -> None:
+        """Send it."""
 
 
 class StageError(Exception):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import modelcheck
 
@@ -56,7 +56,10 @@ class Failed:
     def __str__(self) -> str:
         lines = [f"{self.stage}: {self.message}"]
         if self.tail and self.kind != "refused":
-            lines += [f"the last it printed (all of it: {self.log}):", *(f"  {line}" for line in self.tail.splitlines())]
+            lines += [
+                f"the last it printed (all of it: {self.log}):",
+                *(f"  {line}" for line in self.tail.splitlines()),
+            ]
         return "\n".join(lines)
 
 
@@ -135,9 +138,8 @@ class Worker:
     def close(self) -> None:
         """Let an idle worker end."""
         if self._process:
-            assert self._process.stdin
             with suppress(OSError):
-                self._process.stdin.close()
+                _pipe(self._process.stdin).close()
             self._process.wait()
             self._process = None
         if self._home:
@@ -182,10 +184,10 @@ class Worker:
 
     def _exchange(self, request: Mapping[str, Any], deadline: float, hear: Callable[[Event], None]) -> Event:
         """The event that answers: `result`, `error`, or `ended` where there was neither."""
-        assert self._process and self._process.stdin
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
+            stdin = _pipe(self._process.stdin if self._process else None)
+            stdin.write(json.dumps(request) + "\n")
+            stdin.flush()
         except OSError:
             raise _Silence("died") from None
         answer: Event | None = None
@@ -216,7 +218,9 @@ class Worker:
     def _silent(self, stage: str, why: str, timeout: float, printed: int) -> Failed:
         tail = self._tail(printed)
         if why == "timeout":
-            message = f"took longer than timeout = {timeout:g} s and was ended: raise the timeout, or give it less to do"
+            message = (
+                f"took longer than timeout = {timeout:g} s and was ended: raise the timeout, or give it less to do"
+            )
             return Failed(stage, "timeout", message, tail, self.log)
         return Failed(stage, "killed", "its worker process was killed from outside: run again", tail, self.log)
 
@@ -243,8 +247,13 @@ class Worker:
 
 
 def _listen(process: subprocess.Popen[str], events: queue.SimpleQueue[Event | None]) -> None:
-    assert process.stdout
-    with process.stdout:
-        for line in process.stdout:
+    with _pipe(process.stdout) as lines:
+        for line in lines:
             events.put(json.loads(line))
     events.put(None)
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    if pipe is None:
+        raise OSError("the worker is not running")
+    return pipe

@@ -61,7 +61,7 @@ def generate(request: Request, emit: Emit) -> Any:
 
 
 def artifact(request: Request, _: Emit) -> Any:
-    """`base`, `adapter` (or null), `merged`, `dtype`, `prompts`, `revision`?: is the saved model the trained one?"""
+    """`base`, `adapter` (or null), `merged`, `dtype`, `prompts`, `revision` (optional): the saved model, compared."""
     from .artifact import compare
 
     adapter = Path(request["adapter"]) if request["adapter"] else None

@@ -12,7 +12,7 @@ from transformers.generation import logits_process as warpers
 from modelcheck.finetune.job import Generation
 
 
-class Draw(LogitsProcessor):  # type: ignore[misc]
+class Draw(LogitsProcessor):
     """Turns greedy search into sampling: Gumbel noise, drawn from a generator of each row, is added to the logits.
 
     The largest of logits plus Gumbel noise is a draw from their softmax.
@@ -23,7 +23,8 @@ class Draw(LogitsProcessor):  # type: ignore[misc]
 
         self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
+    def __call__(self, input_ids: Any, scores: Any) -> Any:  # noqa: ARG002  transformers' signature
+        """The scores of a batch with the noise of each row."""
         import torch
 
         noise = torch.stack(

@@ -34,14 +34,14 @@ class Engine:
     def __init__(self, folder: str, dtype: str, revision: str | None = None, **model_args: Any) -> None:
         load: dict[str, Any] = {"revision": revision} if revision else {}
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, **load)
-            self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **load, **model_args)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, **load)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **load, **model_args)
         except (OSError, ValueError) as error:
             raise StageError(f"{folder} cannot be loaded for evaluation: {error}") from error
-        self.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        self.model = loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         self.identity = identity(self.model, self.tokenizer)
         # generate() fills what a call leaves open from here: leave nothing.
-        self.model.generation_config = GenerationConfig()
+        self.model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
 
     def answers(
         self, prompts: Mapping[str, Sequence[int]], gen: Generation, stop_ids: Sequence[int], batch_size: int | str
@@ -96,7 +96,7 @@ class Engine:
 
 def pinned(gen: Generation, stop_ids: Sequence[int]) -> GenerationConfig:
     """A generation config that leaves nothing open. Drawing is done by our own processors, so search is greedy."""
-    return GenerationConfig(
+    return GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=gen.max_tokens,
         do_sample=False,
         num_beams=1,

@@ -67,8 +67,12 @@ def _batches(trainer: Any) -> Iterator[list[tuple[list[int], list[int]]]]:
         rows = []
         for i, (ids, labels) in enumerate(zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True)):
             there = [True] * len(ids) if mask is None else mask[i].tolist()
-            rows.append(([t for t, m in zip(ids, there, strict=True) if m],
-                         [t for t, m in zip(labels, there, strict=True) if m]))
+            rows.append(
+                (
+                    [t for t, m in zip(ids, there, strict=True) if m],
+                    [t for t, m in zip(labels, there, strict=True) if m],
+                )
+            )
         yield rows
 
 
@@ -140,8 +144,10 @@ def _prompt_masks(rows: Sequence[Row], recipe: Recipe, tokenizer: Any) -> dict[t
 
 
 def _prompts_held_against(rows: Sequence[Mapping[str, Any]], prompts: Sequence[Ids]) -> dict[str, Any]:
-    """Whether the model will be asked what it was taught: does each row begin with the prompt of evaluation, and does
-    the loss begin where that prompt ends, or before?"""
+    """Whether the model will be asked what it was taught.
+
+    Does each row begin with the prompt of evaluation, and does the loss begin where that prompt ends, or before?
+    """
     by_row = {row["row"]: row for row in rows}
     compared = [(by_row[i], prompt) for i, prompt in enumerate(prompts, start=1) if i in by_row]
     other = [row["row"] for row, prompt in compared if list(row["input_ids"][: len(prompt)]) != list(prompt)]

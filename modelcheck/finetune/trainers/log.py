@@ -14,7 +14,7 @@ from modelcheck.finetune.protocol import Emit
 from modelcheck.finetune.recipe import Recipe
 
 
-class StepLog(TrainerCallback):  # type: ignore[misc]
+class StepLog(TrainerCallback):
     """Writes what was asked, then for each step its loss, gradient norm and the rates that the optimizer really used.
 
     A resumed run writes on in the same file; of two lines for one step, the later counts.
@@ -26,7 +26,7 @@ class StepLog(TrainerCallback):  # type: ignore[misc]
         self._began = time.monotonic()
         self.stopped = False
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Say what was asked for, and listen for the order to stop."""
         signal.signal(signal.SIGTERM, self._stop)
         self._write(asked={**self._asked, "steps": state.max_steps})
@@ -34,13 +34,13 @@ class StepLog(TrainerCallback):  # type: ignore[misc]
     def _stop(self, *_: Any) -> None:
         self.stopped = True
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any) -> None:
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The rates with which the next step is taken."""
-        self._rates = [float(group["lr"]) for group in optimizer.param_groups]
+        self._rates = [float(group["lr"]) for group in kwargs["optimizer"].param_groups]
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """One line for a step or an evaluation."""
-        logs = logs or {}
+        logs = kwargs["logs"]
         if "loss" in logs:
             line = {"step": state.global_step, "loss": logs["loss"], "grad_norm": logs.get("grad_norm")}
             self._write(**line, lr=self._rates)
@@ -49,7 +49,7 @@ class StepLog(TrainerCallback):  # type: ignore[misc]
         elif "eval_loss" in logs:
             self._write(step=state.global_step, eval_loss=logs["eval_loss"])
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Save and end here, if told to stop."""
         if self.stopped:
             control.should_save = control.should_training_stop = True

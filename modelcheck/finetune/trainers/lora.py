@@ -16,7 +16,7 @@ def lora_config(recipe: Recipe, model_config: Any) -> Any:
     from peft import LoraConfig
 
     lora = recipe.train.lora
-    made = LoraConfig(
+    made: Any = LoraConfig(
         r=lora.r,
         lora_alpha=1,
         lora_dropout=lora.dropout,
@@ -36,7 +36,7 @@ def on_meta(model_config: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(copy.deepcopy(model_config))
+        return AutoModelForCausalLM.from_config(copy.deepcopy(model_config))  # type: ignore[no-untyped-call]
 
 
 def wrapped_on_meta(model_config: Any, config: Any) -> Any:

@@ -36,18 +36,19 @@ def dataset(rows: Sequence[Row], recipe: Recipe, tokenizer: Any) -> Any:
     if not tokenizer.chat_template:
         raise StageError(f"{recipe.base} has no chat template: name one under data.template")
     if by_spans(recipe, tokenizer):
-        made = _labelled
+        made = [_labelled(row, i, recipe, tokenizer) for i, row in enumerate(rows, start=1)]
     else:
-        made = _completion if recipe.train.loss_on == "completion" else _conversation
-    return Dataset.from_list([{**made(row, i, recipe, tokenizer), "row": i} for i, row in enumerate(rows, start=1)])
+        shaped = _completion if recipe.train.loss_on == "completion" else _conversation
+        made = [shaped(row) | _for_template(row, recipe) for row in rows]
+    return Dataset.from_list([{**row, "row": i} for i, row in enumerate(made, start=1)])
 
 
-def _conversation(row: Row, _: int, recipe: Recipe, __: Any) -> dict[str, Any]:
-    return {"messages": row["messages"], **_for_template(row, recipe)}
+def _conversation(row: Row) -> dict[str, Any]:
+    return {"messages": row["messages"]}
 
 
-def _completion(row: Row, _: int, recipe: Recipe, __: Any) -> dict[str, Any]:
-    return {"prompt": row["messages"][:-1], "completion": row["messages"][-1:], **_for_template(row, recipe)}
+def _completion(row: Row) -> dict[str, Any]:
+    return {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]}
 
 
 def _for_template(row: Row, recipe: Recipe) -> dict[str, Any]:

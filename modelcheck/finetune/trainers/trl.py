@@ -9,11 +9,12 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from modelcheck.finetune.identity import differences, identity, weights_digest
 from modelcheck.finetune.protocol import Emit, StageError
@@ -45,7 +46,7 @@ SAID_ELSEWHERE = {
 }
 
 
-class Trainer(SFTTrainer):  # type: ignore[misc]
+class Trainer(SFTTrainer):
     """SFTTrainer under the recipe's own schedule, whatever transformers would put in its place."""
 
     recipe: Recipe
@@ -54,7 +55,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         """The learning rate of `modelcheck.finetune.schedule` over that many steps."""
         schedule = self.recipe.train.schedule
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer or self.optimizer, lambda step: factor(schedule, step, num_training_steps)
+            cast("Any", optimizer or self.optimizer), lambda step: factor(schedule, step, num_training_steps)
         )
         self._created_lr_scheduler = True
         return self.lr_scheduler
@@ -82,7 +83,7 @@ def load_model(recipe: Recipe) -> Any:
 
 
 def one_layer(recipe: Recipe) -> Any:
-    """A model of the base's class with one layer, whose weights are whatever memory holds: nobody computes with them."""
+    """A model of the base's class with one layer; its weights are whatever memory holds: nobody computes with them."""
     config = AutoConfig.from_pretrained(recipe.base, revision=recipe.revision)
     text = config.get_text_config()
     layers = text.num_hidden_layers
@@ -91,18 +92,18 @@ def one_layer(recipe: Recipe) -> Any:
             setattr(text, name, value[:1])
     text.num_hidden_layers = 1
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     model.to_empty(device="cpu").tie_weights()
     return model
 
 
-def build(recipe: Recipe, model: Any, tokenizer: Any, rows: Sequence[Row], **more: Any) -> Trainer:
+def build(recipe: Recipe, model: Any, tokenizer: Any, rows: Sequence[Row], **more: Any) -> Any:
     """The job's trainer around a model. `more` is laid over the arguments of SFTConfig."""
     train = recipe.train
     if twice := sorted(SAID_ELSEWHERE.keys() & train.args.keys()):
         said = ", ".join(f"{key} (say {SAID_ELSEWHERE[key]})" for key in twice)
         raise StageError(f"train.args sets what the job says elsewhere: {said}")
-    trainer = Trainer(
+    trainer: Any = Trainer(
         model=model,
         args=SFTConfig(**{**_arguments(recipe, tokenizer), **train.args, **more}),
         train_dataset=dataset(rows, recipe, tokenizer),
@@ -179,22 +180,23 @@ def train(recipe: Recipe, emit: Emit, evaluated: Mapping[str, Any] | None = None
     ready = time.monotonic()
     trainer.train(resume_from_checkpoint=last_checkpoint(recipe.checkpoints))
     trained = time.monotonic()
-    result = {
+    seconds = {"prepare": round(ready - began, 2), "train": round(trained - ready, 2)}
+    result: dict[str, Any] = {
         "loaded": loaded,
         "trainability": parts,
         "steps": trainer.state.global_step,
         "interrupted": log.stopped,
         "peak_memory": peak_memory(),
-        "seconds": {"prepare": round(ready - began, 2), "train": round(trained - ready, 2)},
+        "seconds": seconds,
     }
     if not log.stopped:
         trainer.model.config.use_cache = use_cache
         result |= save(recipe, trainer.accelerator.unwrap_model(trainer.model), tokenizer)
-        result["seconds"]["save"] = round(time.monotonic() - trained, 2)
+        seconds["save"] = round(time.monotonic() - trained, 2)
     return result
 
 
-def _asked(recipe: Recipe, rows: int, trainer: Trainer) -> dict[str, Any]:
+def _asked(recipe: Recipe, rows: int, trainer: Any) -> dict[str, Any]:
     steps, schedule = steps_of(recipe, rows, trainer.args.world_size), recipe.train.schedule
     return {
         "rows": rows,
@@ -208,7 +210,7 @@ def _asked(recipe: Recipe, rows: int, trainer: Trainer) -> dict[str, Any]:
 def save(recipe: Recipe, model: Any, tokenizer: Any) -> dict[str, Any]:
     """Adapter and merged model into their folders, whole or not at all."""
     if recipe.adapts:
-        _replace(recipe.adapter, lambda folder: model.save_pretrained(folder))
+        _replace(recipe.adapter, model.save_pretrained)
         model = model.merge_and_unload()
     whole = recipe.dtype if recipe.train.merge == "dtype" else _half(recipe.dtype)
     model.to(getattr(torch, whole))
@@ -248,4 +250,3 @@ def peak_memory() -> int:
         return int(torch.cuda.max_memory_reserved())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
