@@ -145,7 +145,7 @@ def _arguments(recipe: Recipe, tokenizer: Any) -> dict[str, Any]:
         "save_total_limit": 2,
         "eval_strategy": "steps" if recipe.eval_rows else "no",
         "eval_steps": train.eval_every if recipe.eval_rows else None,
-        "report_to": list(train.report_to) or "none",
+        "report_to": [name for name in train.report_to if name != "none"] or "none",
         "disable_tqdm": True,
     }
 
