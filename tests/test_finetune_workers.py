@@ -17,11 +17,13 @@ import pytest
 from finetuning import BASE, END_OUTSIDE, GREEDY, PRELOAD, WITHOUT_BLOCK, conversations, recipe
 
 from modelcheck.finetune.artifact import disagreements
+from modelcheck.finetune.evidence import evidence
 from modelcheck.finetune.job import Agreement, Generation, Lora
 from modelcheck.finetune.log_evidence import log_evidence
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.recipe import Recipe
 from modelcheck.finetune.stage import Done, Failed, Worker
+from modelcheck.testing import lint_overlay
 
 LIMIT = 240.0
 ROWS = conversations("train", 24) + conversations("replay", 8)
@@ -139,6 +141,19 @@ def test_untrained_tokens_learn_their_rows_alone(ask: Ask, tmp_path: Path) -> No
     assert (found["frozen"], found["unasked"]) == ([], [])
 
 
+def linted(found: Mapping[str, Any]) -> list[str]:
+    """The rules that speak of some evidence beside a healthy checkpoint."""
+    [report] = lint_overlay({"training_evidence.json": json.dumps(found)})
+    assert report.internal == []
+    return [finding.slug for finding in report.findings]
+
+
+def test_what_the_audit_finds_is_a_finding_of_lint(ask: Ask, tmp_path: Path, prompts: Any) -> None:
+    assert linted(evidence(audit(ask, recipe(tmp_path / "healthy", ROWS), prompts))) == []
+    planted = audit(ask, recipe(tmp_path / "planted", ROWS, template=END_OUTSIDE), prompts)
+    assert linted(evidence(planted)) == ["label-without-end"]
+
+
 # ------------------------------------------------------------------ training
 
 
@@ -147,7 +162,7 @@ def test_the_log_is_that_of_the_schedule_asked_for(trained: tuple[Recipe, Mappin
     found = log_evidence(made.log.read_text().splitlines())
     assert result["steps"] == found["steps_done"] == found["steps_expected"] == 12
     assert (found["lr_wrong"], found["non_finite"], found["warmup_steps"]) == (None, None, 1)
-    assert result["trainability"]["unasked"] == []
+    assert linted(evidence(trained=result, log=made.log, evaluated=result["loaded"])) == []
     assert Path(result["merged"], "chat_template.jinja").is_file()
 
 
