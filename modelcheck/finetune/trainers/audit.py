@@ -24,6 +24,8 @@ from .trainability import trainability
 # Beyond so many rows, a sample that is spread evenly over the file.
 MOST_ROWS = 2000
 PREVIEWED = 8
+# The columns that the trainer hands to its collator.
+READ = ("input_ids", "labels", "seq_lengths")
 
 Ids = Sequence[int]
 
@@ -42,13 +44,12 @@ def audit(
     quiet = {"use_cpu": True, "bf16": False, "fp16": False, "report_to": "none", "eval_strategy": "no"}
     apart = dataclasses.replace(recipe, out=out, eval_rows=None)
     trainer = trl.build(apart, trl.one_layer(recipe), tokenizer, rows, **quiet)
-    batches = list(_batches(trainer))
+    batches, first = list(_batches(trainer)), _in_order(trainer)
     emit("progress", step=1, total=2)
     found = {
-        "labels": _labels(batches, rows, trainer, tokenizer, recipe, stop_ids)
-        | _prompts_held_against(_in_order(trainer), prompts),
+        "labels": _labels(batches, rows, trainer, tokenizer, recipe, stop_ids) | _prompts_held_against(first, prompts),
         "trainability": _of_full_depth(recipe),
-        "preview": {"rows": list(_preview(_in_order(trainer), tokenizer))},
+        "preview": {"rows": list(_preview(first, tokenizer))},
     }
     found["labels"]["rows"] = len(every)
     return found
@@ -61,24 +62,29 @@ def _of_full_depth(recipe: Recipe) -> dict[str, Any]:
 
 
 def _batches(trainer: Any) -> Iterator[list[tuple[list[int], list[int]]]]:
-    """Each batch of one epoch as the model would get it: (ids, labels) of its rows, without padding."""
-    for batch in trainer.get_train_dataloader():
-        mask = batch.get("attention_mask")
-        rows = []
-        for i, (ids, labels) in enumerate(zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True)):
-            there = [True] * len(ids) if mask is None else mask[i].tolist()
-            rows.append(
-                (
-                    [t for t, m in zip(ids, there, strict=True) if m],
-                    [t for t, m in zip(labels, there, strict=True) if m],
-                )
-            )
-        yield rows
+    """Each batch of one epoch as the model would get it."""
+    return (_rows(batch) for batch in trainer.get_train_dataloader())
 
 
-def _in_order(trainer: Any) -> list[Mapping[str, Any]]:
-    """The first prepared rows, in the order of the file, labelled as they go into the data loader."""
-    return [trainer.train_dataset[i] for i in range(min(PREVIEWED, len(trainer.train_dataset)))]
+def _rows(batch: Mapping[str, Any]) -> list[tuple[list[int], list[int]]]:
+    """(ids, labels) of the rows of a batch, without padding."""
+    there = batch["attention_mask"] if "attention_mask" in batch else batch["input_ids"] >= 0
+    return [
+        (ids[mask].tolist(), labels[mask].tolist())
+        for ids, labels, mask in zip(batch["input_ids"], batch["labels"], there.bool(), strict=True)
+    ]
+
+
+def _in_order(trainer: Any) -> list[dict[str, Any]]:
+    """The first rows in the order of the file, each through the trainer's own collator; none where rows are packed."""
+    data = trainer.train_dataset
+    if "row" not in data.column_names:
+        return []
+    first = data.select(range(min(PREVIEWED, len(data))))
+    seen = first.select_columns([name for name in READ if name in first.column_names])
+    made = [_rows(trainer.data_collator([row]))[0] for row in seen]
+    numbers = first["row"]
+    return [{"row": n, "input_ids": ids, "labels": labels} for n, (ids, labels) in zip(numbers, made, strict=True)]
 
 
 def _labels(
