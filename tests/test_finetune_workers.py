@@ -68,8 +68,10 @@ def audit(ask: Ask, made: Recipe, prompts: Any = ()) -> dict[str, Any]:
 def generate(ask: Ask, folder: Path, prompts: Any, **changes: Any) -> dict[str, Any]:
     """{key: answer} for prompts numbered from 0."""
     found: dict[str, Any] = {}
+    also = changes.pop("hear", lambda _: None)
 
     def hear(event: Mapping[str, Any]) -> None:
+        also(event)
         if event["event"] == "batch":
             found.update({answer["key"]: answer for answer in event["answers"]})
 
@@ -164,6 +166,40 @@ def test_the_log_is_that_of_the_schedule_asked_for(trained: tuple[Recipe, Mappin
     assert (found["lr_wrong"], found["non_finite"], found["warmup_steps"]) == (None, None, 1)
     assert linted(evidence(trained=result, log=made.log, evaluated=result["loaded"])) == []
     assert Path(result["merged"], "chat_template.jinja").is_file()
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "full": {"method": "full"},
+    "completion": {"loss_on": "completion"},
+    "completion by spans": {"loss_on": "completion", "template": WITHOUT_BLOCK},
+    "bfloat16, merged in 16 bit, logged to TensorBoard": {
+        "dtype": "bfloat16", "merge": "16bit", "report_to": ("tensorboard",), "untrained": (5,),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_of_training_saves_what_it_trained(way: str, ask: Ask, tmp_path: Path, prompts: Any) -> None:
+    made = recipe(tmp_path, ROWS, **WAYS[way], max_steps=4)
+    made = dataclasses.replace(made, eval_rows=made.rows)
+    result = ask("train", recipe=made.plain())
+    assert linted(evidence(trained=result, log=made.log)) == []
+    assert sum("eval_loss" in line for line in made.log.read_text().splitlines()) == 4
+    assert bool(list(made.checkpoints.rglob("events.out.tfevents.*"))) == bool(made.train.report_to)
+    dtype = "bfloat16" if made.train.merge == "16bit" else made.dtype
+    loaded: list[Any] = []
+    generate(ask, made.merged, prompts[:2], dtype=dtype, hear=loaded.append)
+    [identity] = [event for event in loaded if event["event"] == "loaded"]
+    assert identity["weights"] == result["merged_weights"]
+
+
+def test_texts_are_trained_on_as_they_stand(ask: Ask, tmp_path: Path) -> None:
+    made = recipe(tmp_path, ROWS, loss_on="all")
+    made.rows.write_text('{"text": "copy sun sun sun"}\n' * 8)
+    labels = audit(ask, made)["labels"]
+    assert labels["ends_supervised"] == 8  # the EOS that the trainer appends
+    assert labels["supervised"] == labels["tokens"] - 8
+    assert labels["prompt_rows"] == 0
 
 
 def test_a_run_that_is_told_to_stop_goes_on_to_the_same_weights(

@@ -32,6 +32,11 @@ def dataset(rows: Sequence[Row], recipe: Recipe, tokenizer: Any) -> Any:
     from datasets import Dataset
 
     if rows and "text" in rows[0]:
+        if recipe.train.loss_on != "all":
+            raise StageError(
+                f"the rows are texts, in which nobody knows the answers of train.loss_on = {recipe.train.loss_on!r}: "
+                "set it to 'all', or bring messages"
+            )
         return Dataset.from_list([{"text": row["text"], "row": i} for i, row in enumerate(rows, start=1)])
     if not tokenizer.chat_template:
         raise StageError(f"{recipe.base} has no chat template: name one under data.template")

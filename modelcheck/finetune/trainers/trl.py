@@ -114,6 +114,10 @@ def build(recipe: Recipe, model: Any, tokenizer: Any, rows: Sequence[Row], **mor
         else None,
     )
     trainer.recipe = recipe
+    head = trainer.model.get_output_embeddings()
+    if not hasattr(head, "bias"):
+        # PEFT 0.21 wraps a tied head for trainable tokens and passes on its weight alone; TRL 1.16 asks for both.
+        head.bias = getattr(head.original_module, "bias", None)
     return trainer
 
 
