@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from finetuning import BASE, END_OUTSIDE, GREEDY, PRELOAD, WITHOUT_BLOCK, conversations, recipe
+from safetensors.numpy import load_file, save_file
 
 from modelcheck.finetune.artifact import disagreements
 from modelcheck.finetune.evidence import evidence
@@ -267,6 +268,11 @@ def test_the_saved_model_is_the_trained_one(
     [unmerged, other] = compared(ask, made, BASE, prompts)
     assert unmerged.startswith("none of the 20 tensors of the saved model differs from the base")
     assert other.startswith("the reloaded model is not the adapter's")
+    twice = shutil.copytree(made.merged, tmp_path / "twice") / "model.safetensors"
+    base, once = load_file(BASE / "model.safetensors"), load_file(twice)
+    save_file({name: 2 * once[name] - base[name] for name in once}, twice, {"format": "pt"})
+    [problem] = compared(ask, made, twice.parent, prompts)
+    assert "(merged twice, in another precision, or onto another base?)" in problem
 
 
 # ------------------------------------------------------------------ generation
