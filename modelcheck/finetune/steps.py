@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from modelcheck.finding import Finding
+from modelcheck.finding import Finding, Severity
 from modelcheck.finetune import baseline, preflight, record, training_rules, verdicts
 from modelcheck.finetune.artifact import disagreements
 from modelcheck.finetune.job import Suite
@@ -52,8 +52,12 @@ class Steps:
 
     def _data(self) -> Outcome:
         work = self._work
+        findings = training_rules.of_files(work.job, work.data, work.base)
+        if any(found.severity is Severity.ERROR for found in findings):
+            # A trainer may well stumble over what is told here in words.
+            return judged("data", findings, [], "the labels were not audited: mend this first")
         audit = work.audit()
-        findings = training_rules.of_data(work.job, work.data, work.base, audit)
+        findings += training_rules.of_labels(work.base, audit)
         page = record.data(work, audit, findings)
         rows = terminal(audit["preview"]["rows"][:SHOWN], colour=False)
         return judged("data", findings, [], f"what carries loss, more in {page}:\n{rows}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,15 +21,21 @@ from modelcheck.render.renderer import Renderer
 from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.planned import Planned
 
+DRIFT = "differs-from-base"
 # What two steps can tell of a run: how many there are of them, and how warm, is the rehearsal's own.
 REHEARSED = ("learning-rate-not-applied", "non-finite-loss")
 
 
-def of_data(job: Job, data: JobData, base: Path, audit: Mapping[str, Any]) -> list[Finding]:
-    """Everything that can be told before the first step: the base, the job's template and rows, and the labels."""
+def of_files(job: Job, data: JobData, base: Path) -> list[Finding]:
+    """Everything that files tell: the base, with the job's template, and the rows."""
     template = None if job.data.template == "tokenizer" else str(job.data.template)
     options = Options(chat_template=template, ignore=("dataset",))
-    return [*data_audit.audit(job, data, base).findings, *_lint(base, options, evidence(audit))]
+    return [*data_audit.audit(job, data, base).findings, *_lint(base, options)]
+
+
+def of_labels(base: Path, audit: Mapping[str, Any]) -> list[Finding]:
+    """What the labels of the real trainer tell, and what of the model would learn."""
+    return _lint(base, Options(select=("training",)), evidence(audit))
 
 
 def of_training(base: Path, answer: Mapping[str, Any], evaluated: Mapping[str, Any], log: Path) -> list[Finding]:
@@ -45,7 +52,13 @@ def of_folder(folder: Path, base: Path) -> list[Finding]:
     """What a saved folder has that its base had not: the base's own faults were told before."""
     known = {(finding.code, finding.at) for finding in _lint(base, Options())}
     found = _lint(folder, Options(base=str(base)))
-    return [finding for finding in found if (finding.code, finding.at) not in known]
+    return [_drift(finding) for finding in found if (finding.code, finding.at) not in known]
+
+
+def _drift(finding: Finding) -> Finding:
+    """What is only suspicious in a folder of unknown make is an error in one that the job itself saved."""
+    drifted = finding.slug == DRIFT and finding.severity is Severity.WARNING
+    return dataclasses.replace(finding, severity=Severity.ERROR) if drifted else finding
 
 
 def _lint(folder: Path, options: Options, found: Mapping[str, Any] | None = None) -> list[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from modelcheck import packs
-from modelcheck.finding import Finding
+from modelcheck.finding import Finding, Severity
 from modelcheck.finetune import rates
 from modelcheck.finetune.evaluation import Evaluated
 from modelcheck.finetune.gate import compare, pair
@@ -119,8 +119,10 @@ def _outcome(item: str, judged: Iterable[Result], by: Policy, found: Found) -> O
 
 
 def hints_of(found: Found) -> Iterable[Hint]:
-    """What may explain a failure: every finding of the steps before, with the symptoms that its rule names."""
+    """What may explain a failure: warnings and errors of the steps before, with the symptoms that their rules name."""
     manuals = {check.code: check.manual for check in packs.load().checks}
     for item, finding in found:
+        if finding.severity < Severity.WARNING:
+            continue
         signs = tuple(symptoms(manuals.get(finding.code, "")))
         yield Hint(finding.message, f"{finding.code} {finding.slug}, item {item}", signs)
