@@ -136,16 +136,16 @@ def disagreements(found: Mapping[str, Any], allowed: Agreement, *, must_change: 
             f"none of the {weights['compared']} tensors of the saved model differs from the base: the base was saved, "
             "not what was trained (was the adapter merged?)"
         )
-    limit = _limit(found, allowed)
+    limit, least = _limit(found, allowed), allowed.min_greedy_agreement
     for name in ("merged", "reloaded"):
         one = found["agreement"].get(name)
-        if one is None or (one["max_logit_diff"] <= limit and one["greedy"] >= allowed.min_greedy_agreement):
+        if one is None or (one["max_logit_diff"] <= limit and one["greedy"] >= least):
             continue
         cause = "the folder does not hold what was trained" if name == "reloaded" else "merging changed the model"
         problems.append(
             f"the {name} model is not the adapter's: logits differ by {one['max_logit_diff']:.3g}, allowed "
-            f"{limit:.3g} (the tuning moved them by {effect:.3g}); {one['greedy']:.0%} of greedy tokens are equal, "
-            f"expected {allowed.min_greedy_agreement:.0%}: {cause} (merged twice, in another precision, or onto "
+            f"{limit:.3g} (the tuning moved them by {effect:.3g}); {one['greedy']:.0%} of greedy tokens are equal"
+            f"{f', expected {least:.0%}' if least else ''}: {cause} (merged twice, in another precision, or onto "
             "another base?)"
         )
     return problems

@@ -29,7 +29,7 @@ def by_spans(recipe: Recipe, tokenizer: Any) -> bool:
 
 def dataset(rows: Sequence[Row], recipe: Recipe, tokenizer: Any) -> Any:
     """A `datasets.Dataset` in the form that makes SFTTrainer mask as the recipe asks; `row` counts from 1."""
-    from datasets import Dataset  # type: ignore[import-untyped]
+    from datasets import Dataset
 
     if rows and "text" in rows[0]:
         if recipe.train.loss_on != "all":
