@@ -231,7 +231,7 @@ TRAINED = {
         "target-last",
         "columns-swapped",
     ),
-    "forgetting": Fault(no_replay, "guard-", "replay"),
-    "hot": Fault(say("lr = 0.005", "lr = 0.1"), "target-last", "rate"),
-    "half-wrong": Fault(half_wrong, "guard-", "labels"),
+    "forgetting": Fault(no_replay, "guard-", "mix rows of the old skill"),
+    "hot": Fault(say("lr = 0.005", "lr = 0.1"), "train", "the training loss rose"),
+    "half-wrong": Fault(half_wrong, "target-last", "the training answers are right"),
 }

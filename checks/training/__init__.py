@@ -5,6 +5,7 @@ from .base_differs import base_differs
 from .fewer_steps import fewer_steps
 from .label_without_end import label_without_end
 from .learning_rate_not_applied import learning_rate_not_applied
+from .loss_rose import loss_rose
 from .no_supervised_tokens import no_supervised_tokens
 from .non_finite_loss import non_finite_loss
 from .overfit_eval_loss import overfit_eval_loss
@@ -19,6 +20,7 @@ __all__ = [
     "fewer_steps",
     "label_without_end",
     "learning_rate_not_applied",
+    "loss_rose",
     "no_supervised_tokens",
     "non_finite_loss",
     "overfit_eval_loss",

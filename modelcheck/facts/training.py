@@ -60,7 +60,7 @@ class TrainingLog:
     `steps_expected` follow from the rows, `steps_planned` are the trainer's own. `non_finite` is the first step with a
     loss or gradient norm that is no number, {step, what, value, steps}; `lr_wrong` the step whose learning rate is
     furthest from what was asked, {step, asked, used, steps}; `evaluations` {count, best_step, best_loss, last_step,
-    last_loss}.
+    last_loss}; `loss` is that of the first and of the last steps, {first, last}.
     """
 
     steps_expected: int
@@ -73,6 +73,7 @@ class TrainingLog:
     lr_asked: float
     lr_wrong: JsonObject | None
     evaluations: JsonObject | None
+    loss: JsonObject | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ def training_log(training: JsonObject) -> TrainingLog:
         lr_wrong=_object(
             part, "lr_wrong", {"step": (int,), "asked": (int, float), "used": (int, float), "steps": (int,)}
         ),
+        loss=_object(part, "loss", {"first": (int, float), "last": (int, float)}),
         evaluations=_object(
             part,
             "evaluations",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from statistics import fmean, median
 from typing import Any
 
 from .job import Schedule
@@ -42,6 +43,7 @@ def log_evidence(lines: Iterable[str]) -> dict[str, Any]:
         "lr_wrong": _wrong_rate(steps, asked),
         "last_loss": steps[max(steps)]["loss"] if steps and math.isfinite(steps[max(steps)]["loss"]) else None,
         "evaluations": _evaluations(evaluations),
+        "loss": _ends(steps),
     }
 
 
@@ -89,6 +91,14 @@ def _wrong_rate(steps: Mapping[int, Mapping[str, Any]], asked: Mapping[str, Any]
         return None
     _, number, wanted, used = max(off)
     return {"step": number, "asked": wanted, "used": used, "steps": len(off)}
+
+
+def _ends(steps: Mapping[int, Mapping[str, Any]]) -> dict[str, float] | None:
+    """The loss of the first steps, before much was learned, and of the last tenth; None with fewer than ten steps."""
+    losses = [steps[step]["loss"] for step in sorted(steps)]
+    if len(losses) < 10 or not all(map(math.isfinite, losses)):
+        return None
+    return {"first": median(losses[:3]), "last": fmean(losses[-max(3, len(losses) // 10) :])}
 
 
 def _evaluations(losses: Mapping[int, float]) -> dict[str, Any] | None:

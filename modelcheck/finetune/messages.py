@@ -10,7 +10,10 @@ from modelcheck.finetune.verdict import Pairs, Result, Verdict
 SHOWN = "the worst items show what it answers now"
 NEXT = {
     "guard": f"mix rows of the old skill into the training data, or train with a lower rate or fewer steps; {SHOWN}",
-    "target": f"see that the weights changed and that the answers carry the loss, then train on more rows; {SHOWN}",
+    "target": (
+        "see that the weights changed, that the answers carry the loss and that the training answers are right, then "
+        f"train on more rows; {SHOWN}"
+    ),
     "floor": f"read what is wrong: {SHOWN}",
     "ceiling": f"read what is wrong: {SHOWN}",
     "stop": "see that the labels hold the end-of-turn token and that the engine stops at it",
