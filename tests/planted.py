@@ -18,6 +18,8 @@ from pathlib import Path
 from finetuning import END_OUTSIDE, TEMPLATE, TINY
 
 Change = Callable[[Path], None]
+# By job and step: passed, failed or skipped, and its message.
+Results = dict[str, dict[str, tuple[str, str]]]
 FILES = ("train.jsonl", "replay.jsonl", "eval.jsonl", "guard-add.jsonl", "guard-copy.jsonl")
 
 
@@ -180,14 +182,14 @@ transformers.PreTrainedModel.save_pretrained = save
 """
 
 
-def results(folder: Path, *options: str) -> dict[str, dict[str, tuple[str, str]]]:
-    """{job: {step: (passed, failed or skipped, message)}} of one pytest run over a folder."""
+def results(folder: Path, *options: str) -> Results:
+    """What one pytest run over a folder came to."""
     report = folder / "report.xml"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--finetune-eval", "--rootdir", str(folder)]
     ini = folder / "pytest.ini"
     ini.write_text("[pytest]\n")
     subprocess.run([*command, "-c", str(ini), "-q", f"--junitxml={report}", str(folder), *options], check=False)
-    found: dict[str, dict[str, tuple[str, str]]] = {}
+    found: Results = {}
     for case in ET.parse(report).getroot().iter("testcase"):
         job = case.attrib["classname"].split(".")[-1]
         bad = next((part for part in case if part.tag in ("failure", "error", "skipped")), None)

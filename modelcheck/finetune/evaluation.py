@@ -54,7 +54,8 @@ class Evaluation:
         # More repeats are more lines of the same file, not another one.
         place = self.cache / digest(manifest)[:24]
         path, loaded = place / "samples.jsonl", place / "loaded.json"
-        missing = [key for key in self._keys() if key not in samples.present(path)]
+        known = samples.present(path)
+        missing = [key for key in self._keys() if key not in known]
         if missing:
             place.mkdir(parents=True, exist_ok=True)
             (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -84,5 +85,7 @@ def _write(work: Work, name: str, document: Mapping[str, Any]) -> None:
 
 def _link(place: Path, there: Path) -> None:
     place.parent.mkdir(exist_ok=True)
+    if place.is_dir() and not place.is_symlink():  # a copy that somebody made of the folder
+        shutil.rmtree(place)
     place.unlink(missing_ok=True)
     place.symlink_to(os.path.relpath(there, place.parent))

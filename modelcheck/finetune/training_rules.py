@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from modelcheck.render.renderer import Renderer
 from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.planned import Planned
 
-DRIFT = "differs-from-base"
+# A saved config that is not the base's, and a loss on prompts where answers were asked for.
+AGAINST_THE_JOB = ("differs-from-base", "prompt-in-loss")
 # What two steps can tell of a run: how many there are of them, and how warm, is the rehearsal's own.
 REHEARSED = ("learning-rate-not-applied", "non-finite-loss")
 
@@ -35,7 +36,7 @@ def of_files(job: Job, data: JobData, base: Path) -> list[Finding]:
 
 def of_labels(base: Path, audit: Mapping[str, Any]) -> list[Finding]:
     """What the labels of the real trainer tell, and what of the model would learn."""
-    return _lint(base, Options(select=("training",)), evidence(audit))
+    return [*_held_to_the_job(_lint(base, Options(select=("training",)), evidence(audit)))]
 
 
 def of_training(base: Path, answer: Mapping[str, Any], evaluated: Mapping[str, Any], log: Path) -> list[Finding]:
@@ -52,13 +53,14 @@ def of_folder(folder: Path, base: Path) -> list[Finding]:
     """What a saved folder has that its base had not: the base's own faults were told before."""
     known = {(finding.code, finding.at) for finding in _lint(base, Options())}
     found = _lint(folder, Options(base=str(base)))
-    return [_drift(finding) for finding in found if (finding.code, finding.at) not in known]
+    return [*_held_to_the_job(finding for finding in found if (finding.code, finding.at) not in known)]
 
 
-def _drift(finding: Finding) -> Finding:
-    """What is only suspicious in a folder of unknown make is an error in one that the job itself saved."""
-    drifted = finding.slug == DRIFT and finding.severity is Severity.WARNING
-    return dataclasses.replace(finding, severity=Severity.ERROR) if drifted else finding
+def _held_to_the_job(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """What is only suspicious where nobody knows what was meant is an error where the job says the opposite."""
+    for found in findings:
+        against = found.slug in AGAINST_THE_JOB and found.severity is Severity.WARNING
+        yield dataclasses.replace(found, severity=Severity.ERROR) if against else found
 
 
 def _lint(folder: Path, options: Options, found: Mapping[str, Any] | None = None) -> list[Finding]:

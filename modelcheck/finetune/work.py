@@ -40,6 +40,7 @@ class Work:
         self.state = State(self.root / job.name)
         self._stack = ExitStack()
         self._prompts_of: dict[Path, Prompts] = {}
+        self._answered: dict[tuple[str, Path], Evaluated] = {}
 
     def close(self) -> None:
         """End what renders prompts."""
@@ -230,7 +231,10 @@ class Work:
         return base, tuned
 
     def _evaluated(self, suite: Suite, items: tuple[Example, ...], folder: Path) -> Evaluated:
-        limit = self.job.eval.limit or len(items)
-        evaluation = Evaluation(self.job, suite, items[:limit], folder, self.root / "cache")
-        with self.state.lock:
-            return evaluation.run(self.worker(self.job.eval), self.prompts(folder), self._say)
+        if (suite.name, folder) not in self._answered:
+            limit = self.job.eval.limit or len(items)
+            evaluation = Evaluation(self.job, suite, items[:limit], folder, self.root / "cache")
+            with self.state.lock:
+                made = evaluation.run(self.worker(self.job.eval), self.prompts(folder), self._say)
+            self._answered[suite.name, folder] = made
+        return self._answered[suite.name, folder]
