@@ -6,6 +6,7 @@ import sys
 from itertools import chain
 from pathlib import Path
 
+import finetune
 import lint
 import scan
 import start
@@ -13,4 +14,4 @@ from measure import show
 
 if __name__ == "__main__":
     tokenizer = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    show(chain(start.rows(), lint.rows(tokenizer), scan.rows()))
+    show(chain(start.rows(), lint.rows(tokenizer), scan.rows(), finetune.rows()))
