@@ -111,6 +111,27 @@ def test_nothing_is_done_again(folder: Path) -> None:
     assert trained(folder) == before
 
 
+def test_answers_that_are_lost_or_scored_otherwise_are_asked_for_alone(folder: Path) -> None:
+    job = folder / ".modelcheck" / "tiny"
+    copied = (job / "tuned" / "copy-seed0" / "samples.jsonl").resolve()
+    whole = copied.read_text()
+    copied.write_text(whole[: len(whole) // 2])  # as a kill leaves it: the last line is torn
+    before = trained(folder)
+    (folder / "own.py").write_text(
+        "def score(answer, reference, row):\n    return float(int(answer) == int(row['answer']))"
+    )
+    say(
+        'margin = 0.1\nscorer = { type = "exact", normalize = ["strip"] }\n\n[[job.tiny.suite]]\nname = "copy"',
+        'margin = 0.1\nscorer = { type = "python", function = "own:score" }\n\n[[job.tiny.suite]]\nname = "copy"',
+    )(folder)
+    run = start(folder, "-v", "-k", "guard")
+    assert verdicts(run) == {"guard-add": "PASSED", "guard-copy": "PASSED"}, run.stdout
+    answers = {line["item"]: line["answer"] for line in map(json.loads, copied.read_text().splitlines())}
+    assert answers == {line["item"]: line["answer"] for line in map(json.loads, whole.splitlines())}
+    changed = {name for name, _ in set(trained(folder)) ^ set(before)}
+    assert len(changed) == 3  # the torn file, and both sides of the suite with another scorer
+
+
 # ------------------------------------------------------------------ choosing
 
 

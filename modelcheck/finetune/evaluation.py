@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,8 @@ class Evaluation:
         say: Callable[[str], None],
     ) -> None:
         by_id = {item.id: item for item in self.items}
+        if (beside := str(self.job.file.parent)) not in sys.path:
+            sys.path.append(beside)  # where a scorer of the job's own lies
         score = scorer(self.suite.scorer.settings, f"{self.job.file}: suite {self.suite.name}")
 
         def hear(event: Event) -> None:

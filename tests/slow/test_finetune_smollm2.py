@@ -18,43 +18,43 @@ pytestmark = pytest.mark.slow
 REPORTS = Path(__file__).parent.parent.parent / ".cache" / "reports"
 JOB = """
 [job.smollm2]
-base = {base}
+base = "base"
 dtype = "float32"
 
 [job.smollm2.data]
-train = {{ path = "train.jsonl" }}
-eval = {{ path = "eval.jsonl" }}
-columns = {{ prompt = "question", answer = "answer" }}
+train = { path = "train.jsonl" }
+eval = { path = "eval.jsonl" }
+columns = { prompt = "question", answer = "answer" }
 max_length = 128
 
 [job.smollm2.train]
-lora = {{ r = 8, alpha = 16, rslora = false }}
+lora = { r = 8, alpha = 16, rslora = false }
 max_steps = 8
 epochs = 1
 lr = 2e-4
 batch = 2
 grad_accum = 1
-schedule = {{ warmup = 0.2, anneal_last = 0.5 }}
+schedule = { warmup = 0.2, anneal_last = 0.5 }
 report_to = []
-args = {{ gradient_checkpointing = false }}
+args = { gradient_checkpointing = false }
 
 [job.smollm2.eval]
-gen = {{ max_tokens = 12 }}
+gen = { max_tokens = 12 }
 batch_size = 12
 
 [[job.smollm2.suite]]
 name = "capitals"
 role = "guard"
-data = {{ path = "capitals.jsonl" }}
+data = { path = "capitals.jsonl" }
 margin = 0.3
-scorer = {{ type = "contains" }}
+scorer = { type = "contains" }
 
 [[job.smollm2.suite]]
 name = "short"
 role = "target"
 data = "eval"
 min_gain = 0.0
-scorer = {{ type = "regex", pattern = '^(\\w+)\\.?$', group = 1 }}
+scorer = { type = "regex", pattern = '^(\\w+)\\.?$', group = 1 }
 
 [job.smollm2.gate]
 require_mde_below_margin = false
@@ -82,7 +82,15 @@ def job(cached: Callable[[str], Path], tmp_path: Path) -> Path:
     write(folder / "train.jsonl", [(f"Repeat the word {word}.", word) for word in ANIMALS] + words[:2])
     write(folder / "eval.jsonl", words[2:])
     write(folder / "capitals.jsonl", [(f"What is the capital of {c}?", capital) for c, capital in CAPITALS.items()])
-    (folder / "modelcheck.toml").write_text(JOB.format(base=json.dumps(str(cached("smollm2")))))
+    base = Path(shutil.copytree(cached("smollm2"), folder / "base"))
+    # As published, its pad token is its end of turn, which the `data` item refuses.
+    for file, key, value in (
+        ("tokenizer_config.json", "pad_token", "<|endoftext|>"),
+        ("config.json", "pad_token_id", 0),
+    ):
+        settings = json.loads((base / file).read_text())
+        (base / file).write_text(json.dumps({**settings, key: value}))
+    (folder / "modelcheck.toml").write_text(JOB)
     (folder / "pytest.ini").write_text("[pytest]\n")
     return folder
 
