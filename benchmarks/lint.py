@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from checkpoints import llama
 from measure import Row, python, show, side_by_side
+from peers import peer
 
 LOAD = "import sys; from transformers import AutoTokenizer; AutoTokenizer.from_pretrained(sys.argv[1])"
 AGAINST = "AutoTokenizer.from_pretrained, import included"
@@ -21,7 +22,7 @@ def rows(tokenizer: Path | None) -> Iterator[Row]:
         lint, rules, load = side_by_side(
             python("-m", "modelcheck", "lint", "--weights", "none", folder),
             python("-m", "modelcheck", "lint", "--select", "CFG", folder),
-            python("-c", LOAD, folder),
+            peer("-c", LOAD, folder),
         )
     yield Row("lint of a Llama-3.1 folder without weights", lint, AGAINST, load, 0.3)
     yield Row("lint --select CFG of the same", rules, AGAINST, load, 0.1)

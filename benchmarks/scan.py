@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from checkpoints import VOCABULARY, embedding
-from measure import REPETITIONS, Row, answer, show
+from measure import ENVIRONMENT, REPETITIONS, Row, answer, show
+from peers import peer
 
 # What the process has imported before its memory and time count.
 PREPARED = """
@@ -49,21 +51,52 @@ def scan():
     untrained(Embeddings(files, tensor))
 """
 TIME = PREPARED + "timed(read); print(json.dumps([timed(read), timed(scan)]))"
+# What one would write with torch: the whole matrix in float32, its norms, its repeated rows.
+TORCH = """
+import json, sys, time
+import torch
+from safetensors import safe_open
+
+torch.set_num_threads(1)
+def peak():
+    [line] = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+before, started = peak(), time.perf_counter()
+with safe_open(sys.argv[1] + "/model.safetensors", "pt") as file:
+    matrix = file.get_tensor("model.embed_tokens.weight").float()
+norms = matrix.norm(dim=1)
+dead, repeated = (norms < norms.median() / 1000).sum(), len(matrix) - len(torch.unique(matrix[:, :8], dim=0))
+print(json.dumps([time.perf_counter() - started, peak() - before]))
+"""
 MEMORY = PREPARED + "before = peak(); scan(); print(peak() - before)"
 
 
 def rows() -> Iterator[Row]:
-    """Rows 4 and 5 of the table."""
+    """Rows 4 and 5 of the table, and the same with torch."""
     with TemporaryDirectory() as name:
         folder = embedding(Path(name) / "large")
         small = embedding(Path(name) / "small", VOCABULARY // 4)
+        scans = {}
         for state, bound in (("warm", 4), ("cold", 1.3)):
             pairs = [json.loads(answer(TIME, str(folder), state)) for _ in range(REPETITIONS)]
-            read, scan = map(statistics.median, zip(*pairs, strict=True))
-            yield Row(f"scan of 128256 x 4096 bf16, {state}", scan, "reading those bytes", read, bound)
+            read, scans[state] = map(statistics.median, zip(*pairs, strict=True))
+            yield Row(f"scan of 128256 x 4096 bf16, {state}", scans[state], "reading those bytes", read, bound)
+        peaks = {
+            place: statistics.median(float(answer(MEMORY, str(place), "warm")) for _ in range(3))
+            for place in (folder, small)
+        }
         for what, place in (("1 GB", folder), ("0.25 GB", small)):
-            megabytes = statistics.median(float(answer(MEMORY, str(place), "warm")) for _ in range(3))
-            yield Row(f"peak memory of the scan of {what}", megabytes, "", None, 64, "MB")
+            yield Row(f"peak memory of the scan of {what}", peaks[place], "", None, 64, "MB")
+        seconds, megabytes = map(statistics.median, zip(*(_torch(folder) for _ in range(3)), strict=True))
+        yield Row("scan, warm", scans["warm"], "torch, whole matrix: norms and repeated rows", seconds, 1)
+        yield Row("peak memory of the scan of 1 GB", peaks[folder], "torch, the same", megabytes, 0.1, "MB")
+
+
+def _torch(folder: Path) -> list[float]:
+    done = subprocess.run(peer("-c", TORCH, str(folder)), env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    measured: list[float] = json.loads(done.stdout)
+    return measured
 
 
 if __name__ == "__main__":

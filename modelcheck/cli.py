@@ -26,7 +26,7 @@ def cli() -> None:
     """Find what will go wrong with a model before you spend GPU money on it."""
 
 
-def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say what is checked. Each defaults to None: the settings file decides what was not said."""
     for option in reversed(
         [
@@ -42,12 +42,20 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="How much tensor data to read. Default: embeddings; of a hub id, the rows in use and a sample.",
             ),
             click.option("--pedantic/--no-pedantic", default=None, help="Show findings of low confidence too."),
-            click.option("--strict/--no-strict", default=None, help="Fail when a rule could not be checked."),
-            click.option(
-                "--fail-on", type=click.Choice(["error", "warning", "info"]), help="Exit 1 from this severity on."
-            ),
-            click.option("--exit-zero", is_flag=True, help="Exit 0 whatever is found."),
         ]
+    ):
+        command = option(command)
+    return command
+
+
+def verdict_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say what makes a run fail."""
+    for option in (
+        click.option("--exit-zero", is_flag=True, help="Exit 0 whatever is found."),
+        click.option(
+            "--fail-on", type=click.Choice(["error", "warning", "info"]), help="Exit 1 from this severity on."
+        ),
+        click.option("--strict/--no-strict", default=None, help="Fail when a rule could not be checked."),
     ):
         command = option(command)
     return command
@@ -58,7 +66,7 @@ def set_up_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, kind, text in (
         ("--lora", "FILE", "An adapter_config.json that training is about to use on the model."),
         ("--chat-template", "FILE", "A chat template in the place of the target's own."),
-        ("--base", "DIR|ID", "The base model of a target that is an adapter."),
+        ("--base", "DIR|ID", "The base model of an adapter, or what a tuned model is compared with."),
     ):
         command = click.option(name, type=click.Path(), metavar=kind, help=text)(command)
     return command
@@ -71,12 +79,32 @@ def hub_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return revision(offline(command))
 
 
+def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Many targets, and who lints them."""
+    for option in reversed(
+        [
+            click.option("--targets-file", metavar="FILE", help="Lint these too: one a line, # comments, - for stdin."),
+            click.option(
+                "--jobs", type=click.IntRange(1), default=1, metavar="N", help="Lint so many targets at a time."
+            ),
+            click.option(
+                "--backend", type=click.Choice(["processes", "dask"]), default="processes", help="Where --jobs are run."
+            ),
+            click.option("--scheduler", metavar="ADDRESS", help="The Dask cluster's, e.g. tcp://10.0.0.1:8786."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
 @cli.command()
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.argument("targets", nargs=-1, metavar="TARGET...")
 @set_up_options
 @click.option("--data", metavar="FILE|DIR", help="Training rows, or a folder with train.jsonl and eval.jsonl.")
 @hub_options
-@run_options
+@fleet_options
+@rule_options
+@verdict_options
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True)
 @click.option("--output-file", type=click.Path(dir_okay=False), metavar="FILE", help="Write the report there.")
 @click.option("--statistics", is_flag=True, help="Show how often each rule fired instead of the findings.")
@@ -92,6 +120,10 @@ def lint(
     lora: str | None,
     data: str | None,
     revision: str | None,
+    targets_file: str | None,
+    jobs: int,
+    backend: str,
+    scheduler: str | None,
     *,
     offline: bool,
     statistics: bool,
@@ -107,27 +139,31 @@ def lint(
     """
     from modelcheck import baseline as known_findings
     from modelcheck.output import statistics as table
-    from modelcheck.run import Run
+    from modelcheck.run import INTERRUPTED, Run, targets_of
 
     hub = {"revision": revision, "offline": offline, "announced": True}
     run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora, data=data, **hub)
     if write_baseline and not baseline:
         raise UsageError("--write-baseline needs --baseline FILE, the file to write")
+    if (backend == "dask") != (scheduler is not None):
+        raise UsageError("--backend dask and --scheduler ADDRESS go together")
+    named = targets_of(targets, targets_file)
     known = known_findings.read(Path(baseline)) if baseline and not write_baseline else Counter[str]()
-    with click.open_file(output_file or "-", "w", encoding="utf-8") as stream:
-        shown = None if statistics or write_baseline else form
-        reports = _print(run.lint(targets, known), shown, stream)
-        if statistics:
-            click.echo(table(reports), file=stream)
+    try:
+        with click.open_file(output_file or "-", "w", encoding="utf-8") as stream:
+            shown = None if statistics or write_baseline else form
+            reports = _print(run.lint(named, known, jobs, scheduler), shown, stream)
+            if statistics:
+                click.echo(table(reports), file=stream)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     if baseline and write_baseline:
         click.echo(f"{known_findings.write(Path(baseline), reports)} findings are in {baseline}", err=True)
     sys.exit(run.exit_code(reports, exit_zero=exit_zero or write_baseline))
 
 
 @cli.command()
-@click.argument("folder")
-@set_up_options
-@run_options
+@click.argument("checkpoint", metavar="TARGET")
 @click.option("--write", is_flag=True, help="Change the folder itself; `modelcheck undo` takes it back.")
 @click.option("--output", type=click.Path(), metavar="DIR", help="Write a mended copy there instead.")
 @click.option("--unsafe", is_flag=True, help="Also mend what changes prompts, weights or where generation stops.")
@@ -137,46 +173,51 @@ def lint(
 @click.option(
     "--split-fused", "options", flag_value="split-fused", multiple=True, help="Split fused projections, for LoRA."
 )
+@set_up_options
+@hub_options
+@rule_options
 def fix(
-    folder: str,
+    checkpoint: str,
     output: str | None,
     base: str | None,
     chat_template: str | None,
     lora: str | None,
     options: tuple[str, ...],
+    revision: str | None,
     *,
+    offline: bool,
     write: bool,
     unsafe: bool,
-    exit_zero: bool,
     **said: Any,
 ) -> None:
-    """Show what can be mended in a checkpoint folder, as a diff; nothing is written without --write or --output.
+    """Show what can be mended in a checkpoint, as a diff; nothing is written without --write or --output.
 
     Exit code: 0 nothing to mend, or mended; 1 there is something to mend; 2 it cannot be read or written; 3 an error of
     ours.
     """
-    from modelcheck import fix as fixing
+    from modelcheck.mending import proposal as mending
+    from modelcheck.mending.plan import Allowed
     from modelcheck.output import diff
-    from modelcheck.plan import Allowed
     from modelcheck.render.renderer import Renderer
     from modelcheck.run import CLEAN, FOUND, INTERNAL, Run
 
     if write and output:
         raise UsageError("--write changes the folder, --output writes a copy: name one of them")
-    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora)
+    hub = {"revision": revision, "offline": offline, "announced": True}
+    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora, **hub)
     with Renderer() as renderer:
-        proposal = fixing.propose(Path(folder), run, Allowed(unsafe, frozenset(options)), renderer)
+        proposal = mending.propose(checkpoint, run, Allowed(unsafe, frozenset(options)), renderer)
         click.echo(diff.render(proposal))
         faults = proposal.faults
         if not faults and proposal.plan.changes and write:
-            faults = fixing.write(proposal, run, renderer)
+            faults = mending.write(proposal, run, renderer)
         elif not faults and output:
-            faults = fixing.write_copy(proposal, Path(output), run, renderer)
+            faults = mending.write_copy(proposal, Path(output), run, renderer)
     for fault in faults:
         click.echo(f"modelcheck: {fault}: nothing was changed; please report it", err=True)
     done = not faults and (write or output)
     click.echo(diff.outcome(proposal, output if done else None, written=bool(done)))
-    to_do = bool(proposal.plan.changes) and not done and not exit_zero
+    to_do = bool(proposal.plan.changes) and not done
     sys.exit(INTERNAL if faults else FOUND if to_do else CLEAN)
 
 

@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 from modelcheck.engine import Options, lint_targets
 from modelcheck.errors import UsageError
 from modelcheck.finding import Severity
-from modelcheck.fix import propose, write
+from modelcheck.mending.plan import Allowed
+from modelcheck.mending.proposal import propose, write
 from modelcheck.output import diff, text
-from modelcheck.plan import Allowed
 from modelcheck.render.renderer import Renderer
 from modelcheck.report import TargetReport
 from modelcheck.run import Run
@@ -49,7 +49,7 @@ def acts(place: Path) -> Iterator[str]:
     original = _contents(place)
     with Renderer() as renderer:
         yield f"$ modelcheck lint {place}\n\n{text.render(_linted(place))}"
-        proposal = propose(place, run, Allowed(unsafe=True, options=frozenset({"all-untrained"})), renderer)
+        proposal = propose(str(place), run, Allowed(unsafe=True, options=frozenset({"all-untrained"})), renderer)
         command = f"modelcheck fix {place} --unsafe --all-untrained"
         yield f"$ {command}\n\n{diff.render(proposal)}\n{diff.outcome(proposal, None, written=False)}\n"
         faults = [*proposal.faults, *(write(proposal, run, renderer) if not proposal.faults else ())]

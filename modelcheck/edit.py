@@ -1,4 +1,4 @@
-"""Edits: what a fixer wants changed, as data. `modelcheck.plan` puts them together, nothing here opens a file."""
+"""Edits: what a fixer wants changed, as data. `modelcheck.mending` puts them together, nothing here opens a file."""
 
 from __future__ import annotations
 

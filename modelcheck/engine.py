@@ -22,15 +22,14 @@ from modelcheck.render.renderer import Renderer
 from modelcheck.report import Skipped, TargetReport
 from modelcheck.resolver import FactCrash, Resolver
 from modelcheck.selection import select
-from modelcheck.sources import Access, Remote
+from modelcheck.sources import Access, Converted, Remote, Source
 from modelcheck.sources.opening import is_hub_id, open_source
 from modelcheck.sources.setup import Base, set_up, template_text
 from modelcheck.target import Targets
 
 if TYPE_CHECKING:
     import os
-
-    from modelcheck.sources import Source
+    from types import TracebackType
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,29 +95,55 @@ class Options:
         return set_up(source, folder, base or self.open_base(), self.lora, access)
 
 
+class Linter:
+    """Lints one target after another with the same options; renderer and base are opened once. A context manager."""
+
+    def __init__(self, options: Options) -> None:
+        """Raises UsageError for wrong options."""
+        self._options, self._checks = options, options.checks()
+        options.given(base=Base())  # options that mean nothing end the run; a base that cannot be read, each target
+        self._base: Base | None = None
+        self._stack = ExitStack()
+        self._renderer = self._stack.enter_context(Renderer())
+        if packs.uses(self._checks, "renderer", packs.load().facts):
+            self._renderer.start()  # it imports jinja2 while this process reads the first tokenizer
+
+    def __enter__(self) -> Linter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def lint(self, target: str | os.PathLike[str]) -> TargetReport:
+        """The report on one target, whatever is wrong with it or with us."""
+        started = time.perf_counter()
+        try:
+            report = self._lint(target)
+        except UsageError as unreadable:
+            report = TargetReport(str(target), "hub" if is_hub_id(target) else "folder", error=str(unreadable))
+        except Exception as bug:
+            text = f"internal error: {type(bug).__name__}: {bug}{raised_at(bug)}"
+            report = TargetReport(str(target), "folder", internal=[text])
+        report.seconds = round(time.perf_counter() - started, 4)
+        return report
+
+    def _lint(self, target: str | os.PathLike[str]) -> TargetReport:
+        options = self._options
+        base = self._base = self._base or options.open_base()
+        source = options.open(target, base)
+        given = options.given(source, base) | {"renderer": self._renderer}
+        report = lint_source(str(target), source, self._checks, given, options.pedantic)
+        if base and isinstance(base.source, Remote):
+            report.hub += [one for one in base.source.pinned() if one not in report.hub]
+        return report
+
+
 def lint_targets(targets: Iterable[str | os.PathLike[str]], options: Options) -> Iterable[TargetReport]:
-    """Lint folders and hub ids in order, yielding each result as it is there. Raises UsageError for wrong options."""
-    checks = options.checks()
-    options.given(base=Base())  # options that mean nothing end the run; a base that cannot be read, each target
-    base: Base | None = None
-    with Renderer() as renderer:
-        if packs.uses(checks, "renderer", packs.load().facts):
-            renderer.start()  # it imports jinja2 while this process reads the first tokenizer
-        for target in targets:
-            started = time.perf_counter()
-            try:
-                base = base or options.open_base()
-                source = options.open(target, base)
-            except UsageError as unreadable:
-                kind = "hub" if is_hub_id(target) else "folder"
-                report = TargetReport(str(target), kind, error=str(unreadable))
-            else:
-                given = options.given(source, base) | {"renderer": renderer}
-                report = lint_source(str(target), source, checks, given, options.pedantic)
-                if base and isinstance(base.source, Remote):
-                    report.hub += [one for one in base.source.pinned() if one not in report.hub]
-            report.seconds = round(time.perf_counter() - started, 4)
-            yield report
+    """Lint folders, GGUFs and hub ids in order, yielding each result as it is there. Raises UsageError for options."""
+    with Linter(options) as linter:
+        yield from map(linter.lint, targets)
 
 
 def lint_objects(objects: Mapping[str, object], options: Options) -> TargetReport:
@@ -155,7 +180,7 @@ def lint_facts(name: str, source: Source, checks: Iterable[Check], facts: Resolv
             report.hub = list(source.pinned())
     if malformed_file in checks:
         report.findings += map(_broken_finding, broken.values())
-    report.findings = [replace(f, file=source.shown(f.file)) if f.file else f for f in report.findings]
+    report.findings = [_as_shown(f, source) for f in report.findings]
     report.hide_below(Confidence.LOW if pedantic else Confidence.MEDIUM)
     report.findings.sort(key=lambda f: (-f.severity, f.code, f.file or "", f.at or "", f.message))
     report.internal = list(dict.fromkeys(report.internal))
@@ -181,6 +206,13 @@ def _run(check: Check, facts: Resolver, report: TargetReport, broken: dict[str, 
         report.internal.append(
             f"internal error in {check.code} {check.slug}: {type(bug).__name__}: {bug}{raised_at(bug)}"
         )
+
+
+def _as_shown(finding: Finding, source: Source) -> Finding:
+    if finding.file is None:
+        return finding
+    at = source.key(finding.file, finding.at) if isinstance(source, Converted) else finding.at
+    return replace(finding, file=source.shown(finding.file), at=at)
 
 
 def _broken_finding(malformed: Malformed) -> Finding:

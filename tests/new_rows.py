@@ -13,7 +13,7 @@ from support import proposed, written
 
 from modelcheck import tiny
 from modelcheck.edit import SetRows
-from modelcheck.fix import Proposal
+from modelcheck.mending.proposal import Proposal
 from modelcheck.testing import write_overlay
 
 Matrix = NDArray[np.float32]

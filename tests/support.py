@@ -12,8 +12,8 @@ from typing import Any
 
 from modelcheck.engine import Options
 from modelcheck.finding import Finding, Severity
-from modelcheck.fix import Proposal, propose
-from modelcheck.plan import Allowed
+from modelcheck.mending.plan import Allowed
+from modelcheck.mending.proposal import Proposal, propose
 from modelcheck.render.renderer import Renderer
 from modelcheck.run import Run
 from modelcheck.sources.local import LocalFolder
@@ -67,7 +67,7 @@ def proposed(folder: Path, *, unsafe: bool = False, options: Collection[str] = (
     """What `modelcheck fix` would do to a folder; `set_up` are options of lint: target, base, lora, select."""
     run = Run(Options(**set_up), Severity.ERROR, strict=False, per_model_ignore=())
     with Renderer() as renderer:
-        return propose(folder, run, Allowed(unsafe, frozenset(options)), renderer)
+        return propose(str(folder), run, Allowed(unsafe, frozenset(options)), renderer)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -77,7 +77,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def written(proposal: Proposal, folder: Path) -> Path:
     """The folder as the proposal would make it, written somewhere else."""
-    planned = Planned(LocalFolder(proposal.folder), proposal.plan.changes)
+    planned = Planned(LocalFolder(proposal.target), proposal.plan.changes)
     folder.mkdir()
     for name, size in planned.sizes().items():
         (folder / name).parent.mkdir(exist_ok=True)

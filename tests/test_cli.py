@@ -88,7 +88,7 @@ class TestUsage:
             (["lint", ".", "--target", "vlm"], "did you mean 'vllm'?"),
             (["explain", "TOK01"], "no rule is called 'TOK01'; did you mean 'TOK001'?"),
             (["lint", "somebody/some-model"], "no such folder"),
-            (["lint"], "Missing argument"),
+            (["lint"], "there is nothing to lint"),
             (["lint", ".", "--weights", "some"], "'some' is not one of"),
         ],
     )
@@ -98,8 +98,8 @@ class TestUsage:
         assert told in result.stdout + result.stderr
 
     def test_a_file_or_an_empty_folder_is_no_checkpoint(self, elsewhere: Path) -> None:
-        (elsewhere / "model.gguf").write_bytes(b"GGUF")
-        assert "is a file; name the folder" in run("lint", "model.gguf").stdout
+        (elsewhere / "model.safetensors").write_bytes(b"")
+        assert "is a file; name the folder" in run("lint", "model.safetensors").stdout
         (elsewhere / "empty").mkdir()
         assert "the folder is empty" in run("lint", "empty").stdout
 

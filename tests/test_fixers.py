@@ -9,7 +9,7 @@ from support import contents, proposed
 
 from modelcheck import packs
 from modelcheck.check import Check
-from modelcheck.manual import examples
+from modelcheck.manual import examples, sections
 from modelcheck.testing import options_of, write_overlay
 
 CATALOGUE = packs.load()
@@ -36,6 +36,11 @@ def test_the_good_example_has_nothing_to_mend(check: Check, tmp_path: Path) -> N
     folder = write_overlay(tmp_path / "good", overlay)
     proposal = proposed(folder, unsafe=True, options=OPTIONS, **options_of(folder, overlay))
     assert check.slug not in {fix.finding.slug for fix in proposal.plan.fixes}
+
+
+@pytest.mark.parametrize("check", FIXABLE, ids=lambda c: c.slug)
+def test_the_manual_says_how_safe_the_fix_is(check: Check) -> None:
+    assert "Fix safety" in sections(check.manual)
 
 
 @pytest.mark.parametrize("fixer", CATALOGUE.fixers, ids=lambda f: f.function.__name__)

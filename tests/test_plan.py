@@ -15,8 +15,8 @@ from modelcheck.errors import PackError
 from modelcheck.facts.files import Files
 from modelcheck.finding import Finding, Severity
 from modelcheck.fixer import CannotFix, Fixer, fixer
+from modelcheck.mending.plan import Allowed, make
 from modelcheck.packs import Catalogue
-from modelcheck.plan import Allowed, make
 from modelcheck.resolver import Resolver
 from modelcheck.sources.local import LocalFolder
 from modelcheck.testing import write_overlay
@@ -152,7 +152,7 @@ def test_a_fix_that_would_undo_another_is_left_out(folder: Path, monkeypatch: py
     ids=str,
 )
 def test_which_edits_conflict(one: Edit, other: Edit, clash: bool) -> None:
-    from modelcheck.conflicts import conflict
+    from modelcheck.mending.conflicts import conflict
 
     assert conflict(one, other) is clash
     assert conflict(other, one) is clash

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save_file
 
 from modelcheck.change import FileChange, Kept, Seen
-from modelcheck.compiled import changes, contents
 from modelcheck.edit import AppendRows, DropTensor, Edit, RenameTensor, SetRows, SplitTensor, TensorEdit
 from modelcheck.facts.files import Files
 from modelcheck.facts.tensors import shards
 from modelcheck.facts.weight_index import weight_index
 from modelcheck.fixer import CannotFix
+from modelcheck.mending.compiled import changes, contents
+from modelcheck.mending.tensor_edit import stored
 from modelcheck.names import INDEX, SINGLE
 from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.planned import Planned
-from modelcheck.tensor_edit import stored
 
 Tensors = dict[str, torch.Tensor]
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}

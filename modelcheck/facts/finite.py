@@ -42,11 +42,12 @@ def non_finite(files: Files, tensors: Tensors, embeddings: Embeddings, weights: 
         return _in_rows(files, embeddings, strange)
     # What is packed has no such values.
     looked_at = [t for t in tensors.values() if t.dtype in EXPONENT and not any(word in t.name for word in MASKS)]
+    own = embeddings.tensor.name
     if not len(strange):
-        looked_at = [tensor for tensor in looked_at if tensor != embeddings.tensor]
-    spans = {tensor: list(_spans(tensor, weights == "full" or tensor == embeddings.tensor)) for tensor in looked_at}
-    files.expect((tensor.file, *span) for tensor, parts in spans.items() for span in parts)
-    found = (_look(files, tensor, parts) for tensor, parts in spans.items())
+        looked_at = [tensor for tensor in looked_at if tensor.name != own]
+    spans = [(tensor, list(_spans(tensor, weights == "full" or tensor.name == own))) for tensor in looked_at]
+    files.expect((tensor.file, *span) for tensor, parts in spans for span in parts)
+    found = (_look(files, tensor, parts) for tensor, parts in spans)
     return tuple(one for one in found if one.bad)
 
 

@@ -32,7 +32,10 @@ BITS = {
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """Where a tensor lies: bytes [start, stop) of `file`, of type `dtype` (safetensors' name), `shape` in elements."""
+    """Where a tensor lies: bytes [start, stop) of `file`, of type `dtype` (safetensors' name), `shape` in elements.
+
+    `ggml_type` is set for one that a GGUF packs in blocks: its rows are then bytes.
+    """
 
     name: str
     dtype: str
@@ -40,6 +43,7 @@ class Tensor:
     file: str
     start: int
     stop: int
+    ggml_type: str | None = None
 
 
 class Tensors(Mapping[str, Tensor]):
@@ -174,7 +178,7 @@ def _tensor(file: str, name: str, entry: Any, base: int) -> Tensor:
         raise Malformed(
             file, f"{dtype} of shape {shorten(shape)} takes {expected} bytes, the offsets give {stop - start}", at=name
         )
-    return Tensor(name, dtype, tuple(shape), file, base + start, base + stop)
+    return Tensor(name, dtype, tuple(shape), file, base + start, base + stop, entry.get("ggml_type"))
 
 
 def _contiguous(file: str, tensors: list[Tensor], base: int, size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -121,6 +122,7 @@ def tokenizer(files: Files, tokenizer_json: str | None = None) -> Tokenizer:
         except RuntimeError as reason:
             raise Missing(f"there is no tokenizer.json, only {other}, and {reason}", remedy=REMEDY) from reason
     if "tokenizer_config.json" in files:
+        files.refuse_unpassed("tokenizer.json")
         raise Missing("tokenizer_config.json is there but tokenizer.json is not", remedy="copy it from the base model")
     raise NotApplicable("there is no tokenizer")
 
@@ -148,14 +150,19 @@ def is_panic(error: BaseException) -> bool:
     return type(error).__name__ == "PanicException"
 
 
+# Of standard error there is one for all threads of a process, which a worker of a cluster may have several of.
+STANDARD_ERROR = threading.Lock()
+
+
 @contextmanager
 def _silent_panics() -> Iterator[None]:
     # Rust prints a panic, with a backtrace, to the process's standard error before anybody can catch it.
-    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(sink)
+    with STANDARD_ERROR:
+        kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(sink)

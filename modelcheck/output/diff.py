@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +15,7 @@ from modelcheck.fact import Unavailable
 from modelcheck.facts.embeddings import FLOATS, Embeddings
 from modelcheck.facts.files import Files
 from modelcheck.finding import Severity
-from modelcheck.fix import Proposal
+from modelcheck.mending.proposal import Proposal
 from modelcheck.resolver import Resolver
 from modelcheck.transaction import needed_space
 
@@ -31,7 +32,7 @@ MOST_ROWS, MOST_IDS = 8, 12
 
 def render(proposal: Proposal) -> str:
     """The whole of `modelcheck fix`, without the last line that says what was or would be written."""
-    lines = [click.style(printable(str(proposal.folder)), bold=True)]
+    lines = [click.style(printable(proposal.target), bold=True)]
     lines += _fixes(proposal)
     for change in proposal.plan.changes:
         lines += _file(change, proposal.facts["files"])
@@ -42,13 +43,15 @@ def render(proposal: Proposal) -> str:
 
 def outcome(proposal: Proposal, output: str | None, *, written: bool) -> str:
     """What was written, or what would write it."""
-    place = proposal.folder
+    place = proposal.target
     if output:
         return f"  the mended copy is in {output}"
     if written:
         return f"  written; `modelcheck undo {place}` takes it back" if proposal.plan.changes else "  nothing to write"
     if proposal.plan.changes:
-        space = _bytes(needed_space(place, proposal.plan.changes))
+        if not Path(place).is_dir():
+            return "  nothing was written; --output DIR fetches the model and writes a mended copy"
+        space = _bytes(needed_space(Path(place), proposal.plan.changes))
         return f"  nothing was written; --write changes {place} (and needs {space} of disk), --output DIR writes a copy"
     return "  nothing to mend"
 

@@ -12,6 +12,8 @@ from modelcheck.names import TEXT_LIMIT
 
 def path_of(folder: Path, finding: Finding) -> Path:
     """The file that a finding is about; the folder itself where it names none."""
+    if folder.is_file():  # a GGUF, of which no part is text
+        return folder
     inside = folder / (finding.file or "")
     # A file of the set-up (a base, a LoRA configuration) is named by its path, not as one of the folder's.
     return inside if inside.exists() or not Path(finding.file or "").exists() else Path(finding.file or "")

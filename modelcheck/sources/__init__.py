@@ -33,7 +33,7 @@ class Source(Protocol):
 
     @property
     def kind(self) -> str:
-        """`folder`, `hub` or `objects`: what the JSON report calls the source."""
+        """`folder`, `hub`, `gguf` or `objects`: what the JSON report calls the source."""
 
     @property
     def absent(self) -> Mapping[str, str]:
@@ -67,3 +67,11 @@ class Remote(Source, Protocol):
 
     def close(self) -> None:
         """The run is over: nothing more will be read."""
+
+
+@runtime_checkable
+class Converted(Protocol):
+    """A source whose files were made of something else's entries."""
+
+    def key(self, name: str, at: str | None) -> str | None:
+        """What the entry is called there that a place in a file was made of."""

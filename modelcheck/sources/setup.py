@@ -53,6 +53,10 @@ def set_up(
     the target or `base` is a hub id. Raises UsageError for what cannot be read.
     """
     planned = {ADAPTER_CONFIG: (lora, _content(lora, "--lora"))} if lora else {}
+    if own.kind == "gguf":
+        if base or lora:
+            raise UsageError("--base and --lora: a GGUF is not trained; name the folder that it was converted from")
+        return own
     sizes = own.sizes()
     if ADAPTER_CONFIG not in sizes and not planned:
         return own

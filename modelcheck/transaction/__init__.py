@@ -11,9 +11,9 @@ the disk is in `disk`.
 """
 
 from modelcheck.transaction.journal import unfinished
-from modelcheck.transaction.mended_copy import write_copy
+from modelcheck.transaction.mended_copy import write_copy, write_copy_of
 from modelcheck.transaction.recovery import forget, undo
 from modelcheck.transaction.staging import needed_space
 from modelcheck.transaction.writing import apply
 
-__all__ = ["apply", "forget", "needed_space", "undo", "unfinished", "write_copy"]
+__all__ = ["apply", "forget", "needed_space", "undo", "unfinished", "write_copy", "write_copy_of"]

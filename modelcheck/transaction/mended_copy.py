@@ -6,12 +6,13 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from modelcheck.change import FileChange, Kept, Read, digest
+from modelcheck.change import CHUNK, FileChange, Kept, Read, digest
 from modelcheck.errors import UsageError
+from modelcheck.sources import Source
 from modelcheck.transaction import disk
 from modelcheck.transaction.files import reading, told
 from modelcheck.transaction.journal import HOME
@@ -20,6 +21,7 @@ from modelcheck.transaction.staging import stretch
 
 # What belongs to a folder's tools, not to the checkpoint.
 LEFT_OUT = (".git", HOME, ".cache")
+OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".ot")
 # How a system says that it cannot copy between two files by itself.
 UNABLE = (errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM)
 
@@ -32,15 +34,36 @@ def write_copy(folder: Path, output: Path, changes: Sequence[FileChange]) -> Non
     """
     folder, output = folder.resolve(), output.resolve()
     check_names(folder, changes)
-    _check_output(folder, output)
+    if output.is_relative_to(folder):
+        raise UsageError(f"--output {output}: lies in {folder} itself; name a folder outside of it")
+    with _staged(output, folder.stat().st_mode & 0o777) as copy:
+        _copy_tree(folder, copy, {change.name: change for change in changes}, (folder,))
+
+
+def write_copy_of(source: Source, output: Path, changes: Sequence[FileChange]) -> None:
+    """The same of a repository on the hub: what loaders read of it is fetched. Raises UsageError."""
+    changed_files = {change.name: change for change in changes}
+    sizes = source.sizes()
+    with _staged(output.resolve(), 0o777 & ~_umask()) as copy:
+        for name in sorted({*filter(_is_needed(sizes), sizes), *changed_files}):
+            whole = FileChange(name, (Kept(0, sizes.get(name, 0)),), None)
+            _fetch_file(source, copy / name, changed_files.get(name, whole))
+
+
+@contextmanager
+def _staged(output: Path, mode: int) -> Iterator[Path]:
+    """A new folder that becomes `output` once it is whole, and is gone if it does not become so."""
+    if os.path.lexists(output) and (not output.is_dir() or any(output.iterdir())):
+        raise UsageError(f"--output {output}: exists; name a folder that does not exist or is empty")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     except OSError as error:
         raise UsageError(f"{told(error)}: no copy was made") from None
     try:
-        _copy_tree(folder, staged, {change.name: change for change in changes}, (folder,))
-        staged.chmod(folder.stat().st_mode & 0o777)
+        yield staged
+        staged.chmod(mode)
+        disk.fsync_dir(staged)
         disk.rename(staged, output)
         disk.fsync_dir(output.parent)
     except BaseException as error:
@@ -50,11 +73,33 @@ def write_copy(folder: Path, output: Path, changes: Sequence[FileChange]) -> Non
         raise
 
 
-def _check_output(folder: Path, output: Path) -> None:
-    if output.is_relative_to(folder):
-        raise UsageError(f"--output {output}: lies in {folder} itself; name a folder outside of it")
-    if os.path.lexists(output) and (not output.is_dir() or any(output.iterdir())):
-        raise UsageError(f"--output {output}: exists; name a folder that does not exist or is empty")
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _is_needed(sizes: Iterable[str]) -> Callable[[str], bool]:
+    """Which files of a repository a loader may want: not the same weights in other formats."""
+    others = OTHER_WEIGHTS if any(name.endswith(".safetensors") for name in sizes) else ()
+    return lambda name: not name.endswith(others) and not name.startswith(".git")
+
+
+def _fetch_file(source: Source, copy: Path, change: FileChange) -> None:
+    if change.pieces is None:
+        return
+    copy.parent.mkdir(exist_ok=True)
+    target = disk.create(copy, 0o666)
+    try:
+        for piece in change.pieces:
+            if isinstance(piece, bytes):
+                disk.write(target, piece)
+            else:
+                for stretch_of in source.stream(change.name, piece.start, piece.stop, CHUNK):
+                    disk.write(target, bytes(stretch_of))
+        disk.fsync(target)
+    finally:
+        os.close(target)
 
 
 def _copy_tree(folder: Path, copy: Path, changes: Mapping[str, FileChange], above: tuple[Path, ...]) -> None:

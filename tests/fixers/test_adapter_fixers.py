@@ -16,7 +16,7 @@ from support import contents, proposed, written
 from transformers import AutoModelForCausalLM, AutoTokenizer, Phi3Config, Phi3ForCausalLM
 
 from modelcheck import tiny
-from modelcheck.fix import Proposal
+from modelcheck.mending.proposal import Proposal
 from modelcheck.testing import write_overlay
 
 SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -126,7 +126,7 @@ class TestIdenticalRows:
     def test_the_one_that_the_others_may_be_copies_of_is_left(self, tmp_path: Path) -> None:
         proposal = mended(self.groups(tmp_path, [300, 310, 311], [4, 5, 290]))
         assert rows_set(proposal) == {EMBEDDING: {310, 311, 4, 5}}  # 290 is a word, 4 and 5 are added tokens
-        assert "left as they are: 290, 300" in notes(proposal)
+        assert "may be copies of it: 290, 300" in notes(proposal)
         assert [f.message for f in proposal.after.findings if f.slug in RULES] == []
 
     def test_a_stop_token_that_another_was_copied_from_keeps_its_row(self, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support import contents, loaded_model, loaded_tokenizer, proposed, written
 
-from modelcheck.fix import Proposal
+from modelcheck.mending.proposal import Proposal
 from modelcheck.testing import write_overlay
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from support import contents, proposed, written
 from transformers import AutoModelForCausalLM
 
-from modelcheck.fix import Proposal
+from modelcheck.mending.proposal import Proposal
 from modelcheck.names import INDEX, SINGLE
 from modelcheck.testing import write_overlay
 

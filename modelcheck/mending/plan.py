@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from modelcheck.change import FileChange
-from modelcheck.compiled import Contents, contents
-from modelcheck.conflicts import first_conflict, same
 from modelcheck.edit import Edit, FileEdit, JsonEdit, Note, TensorEdit
 from modelcheck.errors import raised_at
 from modelcheck.fact import Unavailable
 from modelcheck.finding import Finding
 from modelcheck.fixer import CannotFix, Fixer
+from modelcheck.mending.compiled import Contents, contents
+from modelcheck.mending.conflicts import first_conflict, same
 from modelcheck.resolver import Resolver
 
 

@@ -29,10 +29,10 @@ from modelcheck.facts.tensors import Shard, Tensor
 from modelcheck.facts.tokenizer import TOKENIZER_LIMIT
 from modelcheck.facts.weight_index import WeightIndex
 from modelcheck.fixer import CannotFix
+from modelcheck.mending.tensor_edit import rewritten
 from modelcheck.names import INDEX
 from modelcheck.resolver import Resolver
 from modelcheck.sources.local import Status
-from modelcheck.tensor_edit import rewritten
 
 # {file: its pieces}, None for a file that goes.
 Contents = dict[str, tuple[Piece, ...] | None]

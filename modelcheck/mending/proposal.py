@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelcheck import ignores, packs, plan
-from modelcheck.compiled import changes, composed
+from modelcheck import ignores, packs, transaction
 from modelcheck.engine import lint_facts
+from modelcheck.errors import UsageError
 from modelcheck.finding import Severity
-from modelcheck.plan import Allowed, LeftOut, Plan
+from modelcheck.mending.compiled import Looked, changes, composed
+from modelcheck.mending.plan import Allowed, LeftOut, Plan, make
+from modelcheck.mending.seen_by_model import SeenByModel, seen_by_model
 from modelcheck.render.renderer import Renderer
 from modelcheck.report import TargetReport
 from modelcheck.resolver import Resolver
 from modelcheck.run import Run
-from modelcheck.seen_by_model import SeenByModel, seen_by_model
-from modelcheck.sources import Source
+from modelcheck.sources import Access, Source
 from modelcheck.sources.local import LocalFolder
+from modelcheck.sources.opening import open_source
 from modelcheck.sources.planned import Planned
 
 # Two fixes of one template are made one after the other; more than this is a circle.
@@ -26,12 +29,13 @@ PASSES = 5
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What is wrong with a folder, what would be changed, and what would be left.
+    """What is wrong with a target, what would be changed, and what would be left.
 
     `faults` are ours: a fix that does not silence its finding, or brings an error with it. Nothing is written then.
     """
 
-    folder: Path
+    target: str
+    source: Source
     facts: Resolver
     before: TargetReport
     plan: Plan
@@ -39,28 +43,32 @@ class Proposal:
     model_sees: tuple[SeenByModel, SeenByModel]
     faults: list[str] = field(default_factory=list)
 
+    @property
+    def folder(self) -> Path:
+        """Where the target lies, if it is no repository on the hub."""
+        return Path(self.target)
 
-def propose(folder: Path, run: Run, allowed: Allowed, renderer: Renderer) -> Proposal:
-    """Lint the folder, plan, and lint what the plan would make of it; again, as long as that shows more to mend.
 
-    Raises UsageError where the folder cannot be read.
+def propose(target: str, run: Run, allowed: Allowed, renderer: Renderer) -> Proposal:
+    """Lint the target, plan, and lint what the plan would make of it; again, as long as that shows more to mend.
+
+    A repository on the hub is read as by lint. Raises UsageError where the target cannot be read, or not mended.
     """
-    own = LocalFolder(folder)
-    source = run.options.set_up(own, folder)
+    source, status = _opened(target, run)
     facts = _facts(run, source, renderer)
-    before = after = _linted(run, folder, source, facts)
+    before = after = _linted(run, target, source, facts)
     whole, now = Plan(), facts
     for _ in range(PASSES):
-        made = plan.make(after.findings, packs.load().fixers, now, allowed)
+        made = make(after.findings, packs.load().fixers, now, allowed)
         whole.left_out = made.left_out
         whole.internal += made.internal
         if not made.fixes:
             break
         together = composed(whole.contents, made.contents)
-        changed = changes(together, facts["files"], own.status)
+        changed = changes(together, facts["files"], status)
         planned = Planned(source, changed)
         then = _facts(run, planned, renderer)
-        linted = _linted(run, folder, planned, then)
+        linted = _linted(run, target, planned, then)
         if undone := _undone(whole, after, linted):
             reason = f"it would undo the fix of {undone}; choose one of them with --ignore"
             whole.left_out += [LeftOut(fix.finding, reason) for fix in made.fixes]
@@ -68,7 +76,9 @@ def propose(folder: Path, run: Run, allowed: Allowed, renderer: Renderer) -> Pro
         whole.fixes += made.fixes
         whole.contents, whole.changes, now, after = together, changed, then, linted
     seen = seen_by_model(facts), seen_by_model(now)
-    return Proposal(folder, facts, before, whole, after, seen, [*whole.internal, *_faults(before, whole, after)])
+    return Proposal(
+        target, source, facts, before, whole, after, seen, [*whole.internal, *_faults(before, whole, after)]
+    )
 
 
 def write(proposal: Proposal, run: Run, renderer: Renderer) -> list[str]:
@@ -76,12 +86,13 @@ def write(proposal: Proposal, run: Run, renderer: Renderer) -> list[str]:
 
     Raises UsageError where the folder does not let itself be written, or has changed since it was linted.
     """
-    from modelcheck import transaction
-
-    transaction.apply(proposal.folder, proposal.plan.changes)
-    faults = _written_faults(proposal.folder, proposal, run, renderer)
+    folder = proposal.folder
+    if not folder.is_dir():
+        raise UsageError(f"{proposal.target}: is on the hub; --output DIR writes a mended copy")
+    transaction.apply(folder, proposal.plan.changes)
+    faults = _written_faults(folder, proposal, run, renderer)
     if faults:
-        transaction.undo(proposal.folder)
+        transaction.undo(folder)
     return faults
 
 
@@ -90,28 +101,39 @@ def write_copy(proposal: Proposal, output: Path, run: Run, renderer: Renderer) -
 
     Raises UsageError where it cannot be written.
     """
-    import shutil
-
-    from modelcheck import transaction
-
-    transaction.write_copy(proposal.folder, output, proposal.plan.changes)
+    folder = proposal.folder
+    if folder.is_dir():
+        transaction.write_copy(folder, output, proposal.plan.changes)
+    else:
+        transaction.write_copy_of(proposal.source, output, proposal.plan.changes)
     faults = _written_faults(output, proposal, run, renderer)
     if faults:
         shutil.rmtree(output)
     return faults
 
 
+def _opened(target: str, run: Run) -> tuple[Source, Looked]:
+    """The source of a target, and how its files were when it was opened."""
+    options = run.options
+    own = open_source(target, Access(options.revision, options.offline, options.announced))
+    if own.kind == "gguf":
+        raise UsageError(f"{target}: a GGUF is a conversion: mend what it was made of, and convert that again")
+    if isinstance(own, LocalFolder):
+        return options.set_up(own, Path(target)), own.status
+    return options.set_up(own), lambda name: (0, own.sizes()[name], 0)
+
+
 def _written_faults(folder: Path, proposal: Proposal, run: Run, renderer: Renderer) -> list[str]:
-    source = run.options.set_up(LocalFolder(folder), folder)
-    return _faults(proposal.before, proposal.plan, _linted(run, folder, source, _facts(run, source, renderer)))
+    source, _ = _opened(str(folder), run)
+    return _faults(proposal.before, proposal.plan, _linted(run, str(folder), source, _facts(run, source, renderer)))
 
 
 def _facts(run: Run, source: Source, renderer: Renderer) -> Resolver:
-    return Resolver(packs.load().facts, run.options.given() | {"renderer": renderer, "source": source})
+    return Resolver(packs.load().facts, run.options.given(source) | {"renderer": renderer, "source": source})
 
 
-def _linted(run: Run, folder: Path, source: Source, facts: Resolver) -> TargetReport:
-    report = lint_facts(str(folder), source, run.options.checks(), facts, run.options.pedantic)
+def _linted(run: Run, target: str, source: Source, facts: Resolver) -> TargetReport:
+    report = lint_facts(target, source, run.options.checks(), facts, run.options.pedantic)
     ignores.apply(report, run.per_model_ignore, packs.load().checks)
     return report
 

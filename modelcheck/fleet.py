@@ -1,0 +1,133 @@
+"""Many targets: in processes of this machine or on a Dask cluster, both through joblib, one task a target.
+
+Reports come in the order of the targets. A worker that dies takes the tasks in flight with it, and nobody says whose
+fault it was: the next few targets are then linted one at a time, so that the one that kills is found and reported.
+"""
+
+from __future__ import annotations
+
+import functools
+import pickle
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from modelcheck.engine import Linter, Options
+from modelcheck.errors import UsageError
+from modelcheck.report import TargetReport
+
+INSTALL = "pip install 'modelcheck[fleet]'"
+# How long a scheduler may take to answer, in seconds.
+PATIENCE = 10
+
+
+def lint_many(
+    targets: Sequence[str], options: Options, jobs: int, scheduler: str | None = None
+) -> Iterator[TargetReport]:
+    """Lint targets in `jobs` processes or, with a scheduler's address, on all workers of its cluster.
+
+    Raises UsageError for wrong options, a missing package, and a scheduler that does not answer.
+    """
+    options.checks(), options.given()
+    if find_spec("joblib") is None:
+        raise UsageError(f"linting several targets at a time needs joblib: {INSTALL}")
+    work = functools.partial(_lint, options=pickle.dumps(options))
+    if scheduler is None:
+        return over(targets, work, max(2, min(jobs, len(targets))), backend="loky", initializer=_ignore_interrupts)
+    return _on_cluster(targets, work, scheduler)
+
+
+def over(
+    targets: Sequence[str], work: Callable[[str], TargetReport], jobs: int, **backend: Any
+) -> Iterator[TargetReport]:
+    """`work` on each target, the reports in order; a target that kills its worker, or cannot be sent, is reported."""
+    alone = 0
+    done = 0
+    try:
+        while done < len(targets):
+            part = targets[done : done + 1] if alone else targets[done:]
+            alone = max(0, alone - 1)
+            try:
+                for report in _reports(part, work, jobs, backend):
+                    done += 1
+                    yield report
+            except Exception as death:
+                if len(part) == 1:
+                    done += 1
+                    yield TargetReport(
+                        part[0], "folder", internal=[f"internal error: the worker died: {_brief(death)}"]
+                    )
+                else:
+                    alone = 2 * jobs
+    finally:
+        if backend["backend"] == "loky":
+            _end_workers()
+
+
+def _reports(
+    targets: Sequence[str], work: Callable[[str], TargetReport], jobs: int, backend: dict[str, Any]
+) -> Iterator[TargetReport]:
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config(n_jobs=jobs, **backend):
+        yield from Parallel(return_as="generator", batch_size=1)(delayed(work)(target) for target in targets)
+
+
+def _lint(target: str, options: bytes) -> TargetReport:
+    return _linter(options).lint(target)
+
+
+@functools.lru_cache(maxsize=1)
+def _linter(options: bytes) -> Linter:
+    """This worker's, for all targets that it gets. Its renderer ends with the worker."""
+    return Linter(pickle.loads(options))  # noqa: S301  what the parent process wrote
+
+
+def _ignore_interrupts() -> None:
+    # Ctrl-C goes to all processes of a terminal; the parent ends its workers itself, without a word from them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end_workers() -> None:
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor(max_workers=1, reuse=True).shutdown(wait=False, kill_workers=True)
+
+
+def _brief(death: Exception) -> str:
+    return f"{type(death).__name__}: {str(death).strip().partition(chr(10))[0]}"
+
+
+def _on_cluster(targets: Sequence[str], work: Callable[[str], TargetReport], scheduler: str) -> Iterator[TargetReport]:
+    if find_spec("distributed") is None:
+        raise UsageError(f"--backend dask needs distributed: {INSTALL}")
+    from distributed import Client
+
+    try:
+        client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--scheduler {scheduler}: does not answer: {_brief(error)}") from None
+    with client:
+        jobs = sum(client.ncores().values())
+        if not jobs:
+            raise UsageError(f"--scheduler {scheduler}: has no workers")
+        yield from over(targets, work, jobs, backend=_telling_dask(client))
+
+
+def _telling_dask(client: Any) -> Any:
+    """The Dask backend of joblib with two of its manners changed."""
+    from joblib._dask import DaskDistributedBackend
+
+    class Telling(DaskDistributedBackend):  # type: ignore[misc]  # untyped
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            # With one, joblib does the work in this very process.
+            return max(2, int(super().effective_n_jobs(n_jobs)))
+
+        def submit(self, func: Any, callback: Any = None) -> Any:
+            # Nobody calls back for a task that no worker survived, and joblib waits for it for ever.
+            future = super().submit(func, callback)
+            future.add_done_callback(lambda done: callback(done.exception()) if done.exception() else None)
+            return future
+
+    return Telling(client=client)

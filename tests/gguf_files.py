@@ -1,0 +1,92 @@
+"""Small GGUFs, written by the gguf package: the healthy tiny checkpoint, converted, with changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType as Packing
+from numpy.typing import NDArray
+
+from modelcheck import tiny
+
+CONTROL, NORMAL, UNUSED = 3, 1, 5
+LAYER = {
+    "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+}  # fmt: skip
+OUTER = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
+         "lm_head.weight": "output.weight"}  # fmt: skip
+KEYS: Mapping[str, Any] = {
+    "llama.vocab_size": tiny.VOCABULARY,
+    "llama.context_length": 512,
+    "llama.embedding_length": tiny.HIDDEN,
+    "llama.feed_forward_length": tiny.INTERMEDIATE,
+    "llama.block_count": tiny.LAYERS,
+    "llama.attention.head_count": 2,
+    "llama.rope.freq_base": 10000.0,
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.pre": "gpt-2",
+    "tokenizer.ggml.eos_token_id": 3,
+    "tokenizer.ggml.padding_token_id": 0,
+    "tokenizer.ggml.add_bos_token": False,
+    "tokenizer.chat_template": tiny.TEMPLATE,
+}
+
+
+def tensors() -> dict[str, NDArray[np.float32]]:
+    """The weights of the tiny checkpoint under llama.cpp's names."""
+    return {_converted(name): values.copy() for name, values in tiny.tensors().items()}
+
+
+def _converted(name: str) -> str:
+    if name in OUTER:
+        return OUTER[name]
+    _, _, number, rest = name.split(".", 3)
+    return f"blk.{number}.{LAYER[rest.removesuffix('.weight')]}.weight"
+
+
+def tokens(document: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """The metadata of a byte-level BPE, as llama.cpp's converter writes it: every id of the embedding has a token."""
+    specials = {t["id"]: t["content"] for t in document["added_tokens"]}
+    texts = {number: token for token, number in document["model"]["vocab"].items()} | specials
+    merges = [m if isinstance(m, str) else " ".join(m) for m in document["model"]["merges"]]
+    kinds = [CONTROL if i in specials else NORMAL if i in texts else UNUSED for i in range(rows)]
+    listed = [texts.get(i, f"[PAD{i}]") for i in range(rows)]
+    return {"tokenizer.ggml.tokens": listed, "tokenizer.ggml.token_type": kinds, "tokenizer.ggml.merges": merges}
+
+
+def write(
+    path: Path,
+    keys: Mapping[str, Any] | None = None,
+    weights: Mapping[str, NDArray[np.float32]] | None = None,
+    packing: Packing = Packing.F32,
+) -> Path:
+    """The tiny checkpoint as a GGUF; a key of None is left out. Matrices are packed as said, the rest is F32."""
+    writer = gguf.GGUFWriter(path, "llama")
+    document = json.loads(tiny.tokenizer_json())
+    values = {**KEYS, **tokens(document, tiny.VOCABULARY), **(keys or {})}
+    for key, value in values.items():
+        if isinstance(value, str):
+            writer.add_string(key, value)
+        elif isinstance(value, bool):
+            writer.add_bool(key, value)
+        elif isinstance(value, int):
+            writer.add_uint32(key, value)
+        elif isinstance(value, float):
+            writer.add_float32(key, value)
+        elif value is not None:
+            writer.add_array(key, value)
+    for name, array in (tensors() if weights is None else weights).items():
+        kind = packing if array.ndim > 1 else Packing.F32
+        writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
