@@ -143,7 +143,7 @@ def test_items_are_chosen_as_any_others(folder: Path) -> None:
 
 
 def test_what_failed_last_is_run_first_and_ends_the_run(folder: Path) -> None:
-    say("min = 0.9", "max = 0.1")(folder)
+    say("\nmin = 0.9\n", "\nmax = 0.1\n")(folder)
     run = start(folder, "-v", "-x", "-k", "floor or behaviour")
     assert (run.returncode, verdicts(run)) == (1, {"floor-one-word": "FAILED"})
     assert verdicts(start(folder, "-v", "--lf")) == {"floor-one-word": "FAILED"}
@@ -151,7 +151,7 @@ def test_what_failed_last_is_run_first_and_ends_the_run(folder: Path) -> None:
 
 def test_a_rerun_cannot_turn_a_verdict(folder: Path) -> None:
     pytest.importorskip("pytest_rerunfailures")
-    say("min = 0.9", "max = 0.1")(folder)
+    say("\nmin = 0.9\n", "\nmax = 0.1\n")(folder)
     before = trained(folder)
     run = start(folder, "-v", "--reruns", "2", "-k", "floor")
     assert run.stdout.count("RERUN ") == 2
@@ -212,7 +212,7 @@ def test_a_blessed_run_is_what_later_ones_are_held_against(folder: Path) -> None
     assert "--modelcheck-bless v1" in missing.stdout
     say('baseline = "v1"\n', "")(folder)
     assert "tiny is kept as v1" in start(folder, "--modelcheck-bless", "v1").stdout
-    assert "is not blessed: preflight, " in start(folder, "-k", "guard", "--modelcheck-bless", "v2").stdout
+    assert "overfit did not run" in start(folder, "-k", "guard", "--modelcheck-bless", "v2").stdout
     with (folder / "modelcheck.toml").open("a") as file:
         file.write('baseline = "v1"\n')
     held = verdicts(start(folder, "-v", "-k", "baseline"))
