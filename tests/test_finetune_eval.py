@@ -118,7 +118,7 @@ def test_answers_that_are_lost_or_scored_otherwise_are_asked_for_alone(folder: P
     copied.write_text(whole[: len(whole) // 2])  # as a kill leaves it: the last line is torn
     before = trained(folder)
     (folder / "own.py").write_text(
-        "def score(answer, reference, row):\n    return float(int(answer) == int(row['answer']))"
+        "def score(answer, reference, row):\n    return float(int(answer) == int(reference))"
     )
     say(
         'margin = 0.1\nscorer = { type = "exact", normalize = ["strip"] }\n\n[[job.tiny.suite]]\nname = "copy"',

@@ -50,17 +50,21 @@ class Evaluation:
 
     def run(self, worker: Worker, prompts: Prompts, say: Callable[[str], None] = lambda _: None) -> Evaluated:
         """Answer what is not answered yet. Raises StageFailed where the engine gives up."""
+        from filelock import FileLock
+
         asked = dict(zip((item.id for item in self.items), self._ids(prompts), strict=True))
         manifest = self._manifest(asked, prompts)
         # More repeats are more lines of the same file, not another one.
         place = self.cache / digest(manifest)[:24]
         path, loaded = place / "samples.jsonl", place / "loaded.json"
-        known = samples.present(path)
-        missing = [key for key in self._keys() if key not in known]
-        if missing:
-            place.mkdir(parents=True, exist_ok=True)
-            (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-            self._answer(worker, prompts, asked, missing, place, say)
+        place.mkdir(parents=True, exist_ok=True)
+        # Jobs share what models have answered: two of them, in two processes, may ask for the same.
+        with FileLock(place / "lock"):
+            known = samples.present(path)
+            missing = [key for key in self._keys() if key not in known]
+            if missing:
+                (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+                self._answer(worker, prompts, asked, missing, place, say)
         return Evaluated(path, manifest, json.loads(loaded.read_text(encoding="utf-8")))
 
     def _ids(self, prompts: Prompts) -> list[list[int]]:

@@ -42,7 +42,7 @@ class JobRun:
         if item not in self.outcomes:
             blocking = next((o for o in map(self.outcome, self._before(item)) if o.stops), None)
             if blocking:
-                cause = blocking.message if blocking.verdict == BLOCKED else f"{blocking.item} failed"
+                cause = blocking.message if blocking.verdict == BLOCKED else _failed(blocking)
                 self.outcomes[item] = Outcome(item, BLOCKED, cause)
             else:
                 self.outcomes[item] = self._carried_out(item)
@@ -106,3 +106,7 @@ class JobRun:
         if bad := [o.item for o in self.outcomes.values() if o.verdict not in baseline.GOOD]:
             raise UsageError(f"{self.job.name} is not blessed: {', '.join(bad)} did not pass")
         return str(baseline.bless(self._work, name))
+
+
+def _failed(outcome: Outcome) -> str:
+    return f"{outcome.item} failed: {next(iter(outcome.message.splitlines()), '')}"

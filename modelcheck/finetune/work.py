@@ -234,7 +234,6 @@ class Work:
         if (suite.name, folder) not in self._answered:
             limit = self.job.eval.limit or len(items)
             evaluation = Evaluation(self.job, suite, items[:limit], folder, self.root / "cache")
-            with self.state.lock:
-                made = evaluation.run(self.worker(self.job.eval), self.prompts(folder), self._say)
+            made = evaluation.run(self.worker(self.job.eval), self.prompts(folder), self._say)
             self._answered[suite.name, folder] = made
         return self._answered[suite.name, folder]
