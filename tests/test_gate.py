@@ -30,7 +30,7 @@ from modelcheck.finetune.messages import message
 from modelcheck.finetune.samples import Sample
 from modelcheck.finetune.verdict import Role, decide
 
-PASS, FAIL, INCONCLUSIVE = Verdict
+PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 GUARD, TARGET = Guard(0.05), Target(0.3)
 
 # What a toy model scored after each planted fault, of 100 items a suite: add, copy, target. Base: 100, 100, 10.

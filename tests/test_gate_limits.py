@@ -14,7 +14,7 @@ from modelcheck.finetune.plan import plan
 from modelcheck.finetune.rates import length, overfit, stop, truncation
 from modelcheck.finetune.verdict import Role
 
-PASS, FAIL, INCONCLUSIVE = Verdict
+PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 GUARD, TARGET = Guard(0.05), Target(0.3)
 
 
