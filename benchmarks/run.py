@@ -9,6 +9,7 @@ import sys
 from itertools import chain
 from pathlib import Path
 
+import finetune
 import fleet
 import lint
 import mend
@@ -19,4 +20,5 @@ from measure import show
 
 if __name__ == "__main__":
     tokenizer = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    show(chain(start.rows(), lint.rows(tokenizer), scan.rows(), templates.rows(), mend.rows(), fleet.rows()))
+    tables = (start.rows(), lint.rows(tokenizer), scan.rows(), templates.rows(), mend.rows(), fleet.rows())
+    show(chain(*tables, finetune.rows()))

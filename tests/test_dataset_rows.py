@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import Dataset, DatasetDict  # type: ignore[import-untyped]
+from datasets import Dataset, DatasetDict
 
 from modelcheck.dataset.example import BadRow, Example
 from modelcheck.dataset.read import Layout, examples, of_object, open_file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -33,6 +34,17 @@ def test_the_guide_shows_every_setting(tmp_path: Path) -> None:
     assert settings.find(tmp_path).target == ["vllm>=0.10"]
     keys = tomllib.loads(shown)
     assert sorted(keys) == sorted(f.name.replace("_", "-") for f in fields(settings.Settings))
+
+
+def test_the_gate_compares_as_its_page_shows(tmp_path: Path) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "gate.md").read_text(), re.DOTALL)
+    for name in ("base", "tuned"):
+        lines = [json.dumps({"item": str(i), "answer": "", "score": 1}) for i in range(200)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.stdout.startswith("PASS suite score: stayed from 1.000 to 1.000 on 200 items"), result.stderr
 
 
 def test_the_guide_shows_the_form_of_the_json() -> None:

@@ -110,4 +110,11 @@ def test_lint_needs_no_framework(tmp_path: Path) -> None:
     folder = write_overlay(tmp_path / "tiny", {})
     modules = imported_by("import modelcheck; assert not modelcheck.lint(sys.argv[1]).findings", str(folder))
     assert below(modules, "modelcheck.checks") != []
+    assert below(modules, "modelcheck.finetune") == []
     assert below(modules, "torch", "transformers", "pandas", "pydantic") == []
+
+
+def test_comparing_two_runs_needs_nothing_but_python() -> None:
+    modules = imported_by("import modelcheck.finetune.report, modelcheck.finetune.plan")
+    assert below(modules, "modelcheck.finetune") != []
+    assert below(modules, *PACKS_AND_HEAVY, "scipy", "jsonschema") == []

@@ -2,6 +2,7 @@
 
 from .answer_cut import answer_cut
 from .bad_row import bad_row
+from .columns_swapped import columns_swapped
 from .control_token_in_row import control_token_in_row
 from .empty_answer import empty_answer
 from .eval_overlaps_train import eval_overlaps_train
@@ -16,6 +17,7 @@ from .untrained_token_in_row import untrained_token_in_row
 __all__ = [
     "answer_cut",
     "bad_row",
+    "columns_swapped",
     "control_token_in_row",
     "empty_answer",
     "eval_overlaps_train",

@@ -31,6 +31,7 @@ from .tensors import shards, tensors
 from .texts import training_texts
 from .tokenizer import tokenizer, tokenizer_json
 from .trained_mean import new_rows
+from .training import label_audit, trainability, training, training_bases, training_log
 from .untrained import untrained
 from .used_rows import used_rows
 from .vllm_registry import vllm_registry
@@ -63,6 +64,7 @@ __all__ = [
     "generation_config",
     "idle_tokens",
     "is_chat",
+    "label_audit",
     "leaks",
     "lora",
     "lora_targets",
@@ -88,6 +90,10 @@ __all__ = [
     "tokenizer",
     "tokenizer_config",
     "tokenizer_json",
+    "trainability",
+    "training",
+    "training_bases",
+    "training_log",
     "training_texts",
     "untrained",
     "used_rows",

@@ -229,7 +229,7 @@ class Gate:
     alpha: float = 0.05
     power: float = 0.8
     cluster: str | None = None
-    on_inconclusive: str = "warn"
+    on_inconclusive: str | None = None
     require_mde_below_margin: bool = True
     stop_rate_min: float = 0.98
     truncation_max: float = 0.02

@@ -1,0 +1,1 @@
+"""What answers prompts. One engine for both sides of a comparison."""

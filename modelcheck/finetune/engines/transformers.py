@@ -1,0 +1,112 @@
+"""Answers by transformers' `generate`, with nothing left to the checkpoint's own generation defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from modelcheck.finetune.identity import identity
+from modelcheck.finetune.job import Generation
+from modelcheck.finetune.protocol import StageError
+
+from .sampling import processors
+
+LARGEST_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer: its ids without the stop token, its text, and why it ended: `stop` or `length`."""
+
+    key: str
+    ids: list[int]
+    text: str
+    finish: str
+
+
+class Engine:
+    """A checkpoint folder (or hub id) that answers prompts of token ids."""
+
+    def __init__(self, folder: str, dtype: str, revision: str | None = None, **model_args: Any) -> None:
+        load: dict[str, Any] = {"revision": revision} if revision else {}
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, **load)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **load, **model_args)
+        except (OSError, ValueError) as error:
+            raise StageError(f"{folder} cannot be loaded for evaluation: {error}") from error
+        self.model = loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        self.identity = identity(self.model, self.tokenizer)
+        # generate() fills what a call leaves open from here: leave nothing.
+        self.model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+
+    def answers(
+        self, prompts: Mapping[str, Sequence[int]], gen: Generation, stop_ids: Sequence[int], batch_size: int | str
+    ) -> Iterator[list[Answer]]:
+        """Answers in batches, the longest prompts first. `prompts` are token ids by the key of the answer.
+
+        `batch_size` of `auto` is halved for as long as memory does not suffice.
+        """
+        waiting = sorted(prompts, key=lambda key: -len(prompts[key]))
+        size = LARGEST_BATCH if batch_size == "auto" else int(batch_size)
+        while waiting:
+            keys = waiting[:size]
+            try:
+                found = self._batch(keys, [list(prompts[key]) for key in keys], gen, stop_ids)
+            except torch.OutOfMemoryError:
+                if batch_size != "auto" or size == 1:
+                    raise StageError(
+                        f"{size} prompts at a time do not fit into memory: set eval.batch_size lower"
+                    ) from None
+                torch.cuda.empty_cache()
+                size //= 2
+                continue
+            yield found
+            waiting = waiting[len(keys) :]
+
+    def _batch(
+        self, keys: Sequence[str], prompts: Sequence[Sequence[int]], gen: Generation, stop_ids: Sequence[int]
+    ) -> list[Answer]:
+        width = max(map(len, prompts))
+        # What pads is masked out: any id does.
+        ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=self.model.device)
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.model.device)
+        with torch.inference_mode():
+            output = self.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=pinned(gen, stop_ids),
+                logits_processor=processors(gen, keys, self.model.device),
+                **({"tokenizer": self.tokenizer} if gen.stop else {}),
+            )
+        rows = output[:, width:].tolist()
+        return [self._answer(key, row, gen, stop_ids) for key, row in zip(keys, rows, strict=True)]
+
+    def _answer(self, key: str, row: Sequence[int], gen: Generation, stop_ids: Sequence[int]) -> Answer:
+        end = next((i for i, token in enumerate(row) if token in stop_ids), None)
+        ids = list(row if end is None else row[:end])
+        text = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        cut = min((at for stop in gen.stop if (at := text.find(stop)) >= 0), default=None)
+        finish = "length" if end is None and cut is None else "stop"
+        return Answer(key, ids, text if cut is None else text[:cut], finish)
+
+
+def pinned(gen: Generation, stop_ids: Sequence[int]) -> GenerationConfig:
+    """A generation config that leaves nothing open. Drawing is done by our own processors, so search is greedy."""
+    return GenerationConfig(  # type: ignore[no-untyped-call]
+        max_new_tokens=gen.max_tokens,
+        do_sample=False,
+        num_beams=1,
+        num_return_sequences=1,
+        repetition_penalty=gen.repetition_penalty,
+        encoder_repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        min_new_tokens=0,
+        eos_token_id=list(stop_ids) or None,
+        pad_token_id=stop_ids[0] if stop_ids else 0,
+        stop_strings=list(gen.stop) or None,
+        use_cache=True,
+    )

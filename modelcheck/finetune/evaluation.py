@@ -1,0 +1,178 @@
+"""One suite answered by one model: prompts as token ids, answers scored and appended, all of it keyed by content."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelcheck.dataset.example import Example, text_of
+from modelcheck.errors import UsageError
+from modelcheck.finetune import samples, thinking
+from modelcheck.finetune.identity import content
+from modelcheck.finetune.job import Job, Suite
+from modelcheck.finetune.prompts import Prompts
+from modelcheck.finetune.samples import Sample
+from modelcheck.finetune.scorers import scorer
+from modelcheck.finetune.stage import Event, Failed, Worker
+from modelcheck.finetune.state import digest
+
+
+class StageFailed(UsageError):
+    """A stage that a worker could not carry out. The text is all that is known about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """Where the samples of a suite are, what they were made of, and what the engine really loaded."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    loaded: Mapping[str, Any]
+
+    def samples(self) -> list[Sample]:
+        """Every answer."""
+        return samples.read(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A suite of a job put to the model in `folder`. `cache` holds what models have answered, by content."""
+
+    job: Job
+    suite: Suite
+    items: Sequence[Example]
+    folder: Path
+    cache: Path
+
+    def run(self, worker: Worker, prompts: Prompts, say: Callable[[str], None] = lambda _: None) -> Evaluated:
+        """Answer what is not answered yet. Raises StageFailed where the engine gives up."""
+        from filelock import FileLock
+
+        asked = dict(zip((item.id for item in self.items), self._ids(prompts), strict=True))
+        manifest = self._manifest(asked, prompts)
+        # More repeats are more lines of the same file, not another one.
+        place = self.cache / digest(manifest)[:24]
+        path, loaded = place / "samples.jsonl", place / "loaded.json"
+        place.mkdir(parents=True, exist_ok=True)
+        # Jobs share what models have answered: two of them, in two processes, may ask for the same.
+        with FileLock(place / "lock"):
+            known = samples.present(path)
+            missing = [key for key in self._keys() if key not in known]
+            if missing:
+                (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+                self._answer(worker, prompts, asked, missing, place, say)
+        return Evaluated(path, manifest, json.loads(loaded.read_text(encoding="utf-8")))
+
+    def _ids(self, prompts: Prompts) -> list[list[int]]:
+        if any(item.tools for item in self.items):
+            return [prompts.ids([item.prompt], **_tools(item))[0] for item in self.items]
+        return prompts.ids([item.prompt for item in self.items])
+
+    def _keys(self) -> list[tuple[str, int]]:
+        return [(item.id, repeat) for repeat in range(self.job.eval.runs) for item in self.items]
+
+    def _manifest(self, asked: Mapping[str, Sequence[int]], prompts: Prompts) -> dict[str, Any]:
+        evaluation = self.job.eval
+        return {
+            "weights": digest(_computed(self.folder)),
+            "items": digest(sorted(asked)),
+            "prompts": digest(sorted(asked.items())),
+            "stop_ids": list(prompts.stop_ids),
+            "gen": self.job.plain()["eval"]["gen"],
+            "thinking": self.job.plain()["eval"]["strip_thinking"],
+            "scorer": self.suite.scorer.settings,
+            "engine": evaluation.backend,
+            "dtype": self.job.dtype,
+        }
+
+    def _answer(
+        self,
+        worker: Worker,
+        prompts: Prompts,
+        asked: Mapping[str, Sequence[int]],
+        missing: Sequence[tuple[str, int]],
+        place: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        by_id = {item.id: item for item in self.items}
+        if (beside := str(self.job.file.parent)) not in sys.path:
+            sys.path.append(beside)  # where a scorer of the job's own lies
+        score = scorer(self.suite.scorer.settings, f"{self.job.file}: suite {self.suite.name}")
+
+        def hear(event: Event) -> None:
+            if event["event"] == "loaded":
+                (place / "loaded.json").write_text(json.dumps(dict(event), indent=1), encoding="utf-8")
+            elif event["event"] == "batch":
+                found = [self._sample(answer, by_id, asked, score) for answer in event["answers"]]
+                samples.append(place / "samples.jsonl", found)
+                say(f"{self.job.name}, {self.suite.name}: {event['done']} of {event['total']} answers")
+
+        request = {
+            "stage": "generate",
+            "folder": str(self.folder),
+            "dtype": self.job.dtype,
+            "prompts": {f"{item} {repeat}": asked[item] for item, repeat in missing},
+            "gen": self.job.plain()["eval"]["gen"],
+            "stop_ids": list(prompts.stop_ids),
+            "batch_size": self.job.eval.batch_size,
+        }
+        answer = worker.ask(request, self.job.timeout, hear)
+        if isinstance(answer, Failed):
+            raise StageFailed(str(answer))
+
+    def _sample(
+        self, answer: Mapping[str, Any], by_id: Mapping[str, Example], asked: Mapping[str, Sequence[int]], score: Any
+    ) -> Sample:
+        name, repeat = answer["key"].split()
+        item, strip, text = by_id[name], self.job.eval.strip_thinking, answer["text"]
+        if strip is not None:
+            text = thinking.strip(text, strip.tags, unclosed=strip.unclosed)
+        return Sample(
+            item=name,
+            repeat=int(repeat),
+            cluster=item.cluster,
+            slice=item.slice,
+            critical=item.critical,
+            prompt=text_of(item.prompt[-1]) if item.prompt else "",
+            prompt_ids=tuple(asked[name]),
+            answer=text,
+            raw=answer["text"],
+            stopped=answer["finish"] == "stop",
+            tokens=len(answer["ids"]),
+            score=score(text, item.reference, item.fields),
+            reference=item.reference,
+        )
+
+
+def _computed(folder: Path) -> dict[str, str]:
+    """What decides what a model computes from token ids: its weights, and how its config has them used."""
+    parts = content(folder)
+    return {name: parts[name] for name in parts if name == "config.json" or name.endswith(".safetensors")}
+
+
+def _tools(item: Example) -> dict[str, Any]:
+    return {"tools": list(item.tools)} if item.tools else {}
+
+
+def base_folder(job: Job) -> Path:
+    """The base model's folder; a hub id is fetched whole. Raises UsageError where there is none."""
+    place = Path(job.base)
+    if place.is_dir():
+        return place
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(job.base, revision=job.revision))
+    except (ImportError, OSError, ValueError) as error:
+        raise UsageError(f"base = {job.base!r} is no folder and cannot be fetched: {error}") from None
+
+
+def rows_of(items: Sequence[Example]) -> Iterator[str]:
+    """Rows as the trainer's workers read them, a JSON line each."""
+    for item in items:
+        row = {"messages": [dict(message) for message in item.messages], **_tools(item)}
+        yield json.dumps(row, ensure_ascii=False) + "\n"

@@ -1,0 +1,120 @@
+"""What was really loaded, said in hashes: by the trainer, by the engine, and compared between them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+SAMPLES = 1024
+BLOCK = 1 << 22
+
+
+# What a model is made of, beside its weights.
+MADE_OF = (".json", ".jinja", ".model", ".txt")
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """{file: SHA-256} of the safetensors files of a folder; empty where there are none."""
+    return {path.name: _hash_file(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def content(folder: Path) -> dict[str, str]:
+    """{file: SHA-256} of everything in a folder that makes the model: weights, configs, tokenizer, template."""
+    parts = [path for path in sorted(folder.glob("*")) if path.suffix in MADE_OF and path.is_file()]
+    return file_hashes(folder) | {path.name: _hash_file(path) for path in parts}
+
+
+def _hash_file(path: Path) -> str:
+    stat = path.stat()
+    return _hash_of(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+@lru_cache(maxsize=1024)
+def _hash_of(path: Path, *_: int) -> str:
+    """Read again only where size, time or inode tell of a change."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def weights_digest(model: Any) -> str:
+    """A hash of the weights as they lie in memory, over 1024 values spread through each tensor.
+
+    Of whatever the loader was told, these are the weights that compute. Two loads of one checkpoint in one dtype agree.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.named_parameters()):
+        flat = tensor.detach().reshape(-1)
+        picked = flat[:: max(1, flat.numel() // SAMPLES)][:SAMPLES].to("cpu", torch.float32)
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(picked.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """A hash of how a tokenizer cuts texts: its vocabulary, merges and added tokens, without padding and truncation."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return _hash_json(sorted(tokenizer.get_vocab().items()))
+    document = json.loads(backend.to_str())
+    return _hash_json({name: part for name, part in document.items() if name not in ("padding", "truncation")})
+
+
+def _hash_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def stop_ids(tokenizer: Any, model: Any) -> list[int]:
+    """The ids at which transformers and vLLM stop by themselves: the tokenizer's EOS and those of the configs."""
+    named = getattr(model.generation_config, "eos_token_id", None) or getattr(model.config, "eos_token_id", None)
+    found = {tokenizer.eos_token_id, *(named if isinstance(named, (list, tuple)) else [named])}
+    return sorted(i for i in found if i is not None)
+
+
+def identity(model: Any, tokenizer: Any) -> dict[str, Any]:
+    """What was loaded: hashes of weights, tokenizer and template, special ids, padding side, dtype, class, folder."""
+    folder = Path(str(getattr(model.config, "_name_or_path", "")))
+    template = tokenizer.chat_template
+    return {
+        "folder": str(folder),
+        "files": file_hashes(folder) if folder.is_dir() else {},
+        "weights": weights_digest(model),
+        "tokenizer": tokenizer_digest(tokenizer),
+        "template": _hash_json(template) if template else None,
+        "special_ids": {name: getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "unk")},
+        "stop_ids": stop_ids(tokenizer, model),
+        "padding_side": tokenizer.padding_side,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "class": type(model).__name__,
+        "quantized": getattr(model.config, "quantization_config", None) is not None,
+    }
+
+
+# What must agree between the base that was evaluated and the base that is trained: not where it lay.
+MUST_AGREE = ("weights", "tokenizer", "special_ids")
+
+
+def differences(evaluated: Mapping[str, Any], trained: Mapping[str, Any]) -> list[str]:
+    """In what two bases differ that should be one, in words."""
+    # Weights in two precisions are two numbers each.
+    names = MUST_AGREE if evaluated["dtype"] == trained["dtype"] else MUST_AGREE[1:]
+    found = [
+        f"{name}: evaluated {_short(evaluated[name])}, trained {_short(trained[name])}"
+        for name in names
+        if evaluated[name] != trained[name]
+    ]
+    if evaluated["files"] and trained["files"] and evaluated["files"] != trained["files"]:
+        found.append(f"weight files: evaluated {evaluated['folder']}, trained {trained['folder']}")
+    return found
+
+
+def _short(value: Any) -> str:
+    return value[:12] if isinstance(value, str) else str(value)

@@ -1,0 +1,65 @@
+"""Everything outside that a job needs, asked before the first second is spent; all that is missing in one list."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from modelcheck.errors import UsageError
+from modelcheck.finetune.evaluation import base_folder
+from modelcheck.finetune.job import Job, Rows
+from modelcheck.finetune.stage import Failed, Worker
+
+# Adapter, two checkpoints with their optimizer, the merged model and the one being written, over the base's size.
+COPIES = 3
+LEAST = 200 << 20
+NEEDED = {"train": ("torch", "transformers", "trl", "peft", "datasets"), "eval": ("torch", "transformers")}
+
+
+def problems(job: Job, root: Path, training: Worker, evaluating: Worker) -> list[str]:
+    """What would stop the job later, in words that say what to do."""
+    return [*_data(job), *_base_and_disk(job, root), *_workers(training, evaluating)]
+
+
+def _data(job: Job) -> Iterator[str]:
+    named = {"data.train": job.data.train, "data.eval": job.data.eval}
+    named |= {"data.replay": job.data.replay.rows if job.data.replay else None}
+    named |= {f"suite {suite.name}": suite.data for suite in job.suites if isinstance(suite.data, Rows)}
+    for key, rows in named.items():
+        if rows and rows.path and not os.access(rows.path, os.R_OK):
+            yield f"{key}: {rows.path} cannot be read: name a file that is there, relative to {job.file}"
+    if job.data.mirror and not any(suite.data == "eval" for suite in job.suites):
+        yield f"{job.file}:{job.line}: data.mirror is compared with a suite on data.eval, and there is none: add one"
+    if isinstance(job.data.template, Path) and not os.access(job.data.template, os.R_OK):
+        yield f"data.template: {job.data.template} cannot be read"
+
+
+def _base_and_disk(job: Job, root: Path) -> Iterator[str]:
+    size = LEAST
+    try:
+        folder = base_folder(job)
+        size += COPIES * sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        if not any(folder.glob("*.safetensors")):
+            yield f"base: {folder} holds no safetensors files; save the model as safetensors"
+    except UsageError as reason:
+        yield str(reason)
+    free = shutil.disk_usage(_existing(root)).free
+    if free < size:
+        yield f"{root}: {free / 1e9:.1f} GB free, about {size / 1e9:.1f} GB needed: free some, or move the job file"
+    if not os.access(_existing(root), os.W_OK):
+        yield f"{root}: cannot be written: results are kept beside the job file"
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)
+
+
+def _workers(training: Worker, evaluating: Worker) -> Iterator[str]:
+    for stage, worker in {"train": training, "eval": evaluating}.items():
+        if isinstance(started := worker.start(stage), Failed):
+            yield str(started)
+            continue
+        if lacking := [name for name in NEEDED[stage] if name not in worker.versions]:
+            yield f"{stage}: its interpreter lacks {', '.join(lacking)}: install modelcheck[finetune] for it"

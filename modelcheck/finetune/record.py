@@ -1,0 +1,91 @@
+"""What a job leaves in its folder for people and programs: how it was set up, what was found, where the answers lie."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from modelcheck import __version__
+from modelcheck.finding import Finding
+from modelcheck.finetune import gate_json, report
+from modelcheck.finetune.label_preview import page
+from modelcheck.finetune.report import GateReport
+from modelcheck.finetune.training_rules import plain
+from modelcheck.finetune.work import Work
+
+SECRET = re.compile(r"(.*[_-])?(key|token|secret|password|passwd|credentials?)", re.IGNORECASE)
+HIDDEN = "(hidden)"
+
+
+def before(work: Work, versions: Mapping[str, Mapping[str, str]]) -> None:
+    """config.resolved.json, every default filled in and secrets left out, and env.json, what it runs on."""
+    _write(work, "config.resolved.json", redacted(work.job.plain()))
+    environment = {
+        "modelcheck": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "git": _commit(work.job.file.parent),
+        "stages": versions,
+    }
+    _write(work, "env.json", environment)
+
+
+def data(work: Work, audit: Mapping[str, Any], findings: Iterable[Finding]) -> Path:
+    """data_report.json, the audit without its preview and what the rules found, and label_preview.html."""
+    found = {key: part for key, part in audit.items() if key != "preview"}
+    counts = {"train": len(work.data.train), "replayed": work.data.replayed, "held_out": len(work.data.held_out)}
+    _write(work, "data_report.json", {"rows": counts, **found, "findings": [plain(f) for f in findings]})
+    place = work.state.folder / "label_preview.html"
+    place.write_text(page(audit["preview"]["rows"], audit["labels"]["end_ids"]), encoding="utf-8")
+    return place
+
+
+def after(work: Work, made: GateReport) -> Path:
+    """gate.json and report.md, and links `base/SUITE` and `tuned/SUITE-seedN` to the answers."""
+    folder = work.state.folder
+    (folder / "gate.json").write_text(gate_json.render(made), encoding="utf-8")
+    (folder / "report.md").write_text(report.markdown(made), encoding="utf-8")
+    for suite in work.job.suites:
+        if any(suite.name == result.suite for result in made.results):
+            base, tuned = work.sides(suite)
+            _link(folder / "base" / suite.name, base.path.parent)
+            for seed, run in zip(work.job.train.seeds, tuned, strict=True):
+                _link(folder / "tuned" / f"{suite.name}-seed{seed}", run.path.parent)
+    return folder
+
+
+def redacted(value: Any, *, secret: bool = False) -> Any:
+    """A document without what stands under the names of secrets."""
+    if isinstance(value, Mapping):
+        return {key: redacted(part, secret=bool(SECRET.fullmatch(str(key)))) for key, part in value.items()}
+    if isinstance(value, list):
+        return [redacted(part, secret=secret) for part in value]
+    return HIDDEN if secret and isinstance(value, str) and value else value
+
+
+def _commit(folder: Path) -> str | None:
+    try:
+        command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _write(work: Work, name: str, document: Mapping[str, Any]) -> None:
+    work.state.folder.mkdir(parents=True, exist_ok=True)
+    (work.state.folder / name).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _link(place: Path, there: Path) -> None:
+    place.parent.mkdir(exist_ok=True)
+    if place.is_dir() and not place.is_symlink():  # a copy that somebody made of the folder
+        shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+    place.symlink_to(os.path.relpath(there, place.parent))

@@ -1,0 +1,49 @@
+"""Scorers: what an answer is worth, in [0, 1], by its reference. Found by name through one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from modelcheck.errors import UsageError, did_you_mean
+from modelcheck.finetune.scorers import number, pattern, python, schema, text
+from modelcheck.finetune.scorers.options import Options, Scorer
+
+# {type: what makes the scorer of its options}; a factory takes out of `Options` what it knows.
+SCORERS: Mapping[str, Callable[[Options], Scorer]] = {
+    "exact": text.exact,
+    "contains": text.contains,
+    "choice": text.choice,
+    "regex": pattern.regex,
+    "numeric": number.numeric,
+    "json_schema": schema.json_schema,
+    "python": python.python,
+}
+__all__ = ["SCORERS", "Scorer", "scorer"]
+
+
+def scorer(settings: Mapping[str, Any], place: str = "scorer") -> Scorer:
+    """The scorer that a job's table describes: `{type = "exact", normalize = ["strip"]}`.
+
+    It is called with the answer, its thinking taken out, the reference and the row of the data set. `place` begins
+    the messages (file, line, suite). Raises UsageError for a type, an option or a value that is not known.
+    """
+    options = Options(settings, place)
+    kind = options.take("type", str, "the name of a scorer")
+    if kind not in SCORERS:
+        _unknown(place, kind)
+    inner = SCORERS[kind](options)
+    options.finish()
+
+    def score(answer: str, reference: Any, row: Mapping[str, Any]) -> float:
+        value: object = inner(answer, reference, row)
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            problem = f"the scorer {kind} gave {value!r} for the answer {answer[:60]!r}"
+            raise UsageError(f"{place}: {problem}, expected a number from 0 to 1")
+        return float(value)
+
+    return score
+
+
+def _unknown(place: str, kind: str) -> NoReturn:
+    raise UsageError(f"{place}: type is {kind!r}{did_you_mean(kind, SCORERS)}; expected {', '.join(SCORERS)}")

@@ -1,0 +1,44 @@
+"""The options of a scorer, taken one by one, so that what is left over is what nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar, cast
+
+from modelcheck.errors import UsageError, did_you_mean
+
+T = TypeVar("T")
+# (answer, reference, row of the data set) -> score
+Scorer = Callable[[str, Any, Mapping[str, Any]], float]
+NEEDED: Any = object()
+
+
+class Options:
+    """One scorer's table of a job, with the place it stands at for messages."""
+
+    def __init__(self, table: Mapping[str, Any], place: str) -> None:
+        self.table, self.place = table, place
+        self.known: list[str] = []
+
+    def take(self, name: str, kind: type[T], wanted: str, default: T = NEEDED) -> T:
+        """The option's value. Raises UsageError where it is of another type, or lacking without a default."""
+        self.known.append(name)
+        value = self.table.get(name, default)
+        if value is NEEDED:
+            raise UsageError(f"{self.place}: lacks {name}, expected {wanted}")
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return cast("T", float(value))
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            self.refuse(name, wanted)
+        return value
+
+    def refuse(self, name: str, wanted: str) -> NoReturn:
+        """Raise UsageError: the value of an option is not what is wanted."""
+        raise UsageError(f"{self.place}: {name} is {self.table.get(name)!r}, expected {wanted}")
+
+    def finish(self) -> None:
+        """Raise UsageError where the table has options that nobody took."""
+        for name in self.table:
+            if name not in self.known:
+                known = f"{did_you_mean(name, self.known)}; known are {', '.join(self.known)}"
+                raise UsageError(f"{self.place}: unknown option {name!r}{known}")

@@ -1,0 +1,36 @@
+"""The scorer that somebody else wrote."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, cast
+
+from modelcheck.errors import UsageError, raised_at
+from modelcheck.finetune.scorers.options import Options, Scorer
+
+
+def python(options: Options) -> Scorer:
+    """The function that `function` names as "package.module:function", called with answer, reference and row."""
+    wanted = "a function as 'package.module:function'"
+    name = options.take("function", str, wanted)
+    module, _, attribute = name.partition(":")
+    if not module or not attribute.isidentifier():
+        options.refuse("function", wanted)
+    try:
+        function: Any = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise UsageError(f"{options.place}: function: {name} cannot be imported ({error})") from None
+    except AttributeError:
+        raise UsageError(f"{options.place}: function: the module {module} has no {attribute}") from None
+    if not callable(function):
+        options.refuse("function", f"{wanted}; this is a {type(function).__name__}")
+
+    def score(answer: str, reference: Any, row: Mapping[str, Any]) -> float:
+        try:
+            return cast("float", function(answer, reference, row))
+        except Exception as error:
+            problem = f"{name} raised {type(error).__name__}: {error}{raised_at(error)}"
+            raise UsageError(f"{options.place}: {problem} for the answer {answer[:60]!r}") from None
+
+    return score

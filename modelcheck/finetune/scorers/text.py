@@ -1,0 +1,73 @@
+"""Scorers that compare text: the whole of it, a part of it, a choice."""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from modelcheck.errors import UsageError
+from modelcheck.finetune.scorers.options import Options, Scorer
+
+NORMALIZE: Mapping[str, Callable[[str], str]] = {
+    "strip": str.strip,
+    "casefold": str.casefold,
+    "whitespace": lambda text: " ".join(text.split()),
+    "punctuation": lambda text: text.translate(str.maketrans("", "", string.punctuation)),
+    "articles": lambda text: re.sub(r"\b(a|an|the)\b", " ", text, flags=re.IGNORECASE),
+    "unicode": lambda text: unicodedata.normalize("NFKC", text),
+}
+
+
+def exact(options: Options) -> Scorer:
+    """1 where the answer is the reference, or one of a list of references, after `normalize` (default: strip)."""
+    normal = _normalizer(options)
+    return lambda answer, reference, _: float(normal(answer) in [normal(r) for r in references(reference)])
+
+
+def contains(options: Options) -> Scorer:
+    """1 where the reference, or one of a list of references, stands somewhere in the answer."""
+    normal = _normalizer(options)
+    return lambda answer, reference, _: float(any(normal(r) in normal(answer) for r in references(reference)))
+
+
+def choice(options: Options) -> Scorer:
+    """1 where the first of `choices` (default A to D) that the answer names as a word by itself is the reference."""
+    wanted = "a list of different words, such as ['A', 'B']"
+    choices = options.take("choices", list, wanted, ["A", "B", "C", "D"])
+    if not choices or not all(isinstance(c, str) and c.strip() for c in choices) or len(set(choices)) < len(choices):
+        options.refuse("choices", wanted)
+    word = re.compile(
+        r"(?<!\w)(?:" + "|".join(re.escape(c) for c in sorted(choices, key=len, reverse=True)) + r")(?!\w)"
+    )
+
+    def score(answer: str, reference: Any, _: Mapping[str, Any]) -> float:
+        if reference not in choices:
+            raise UsageError(
+                f"{options.place}: the reference {reference!r} is none of the choices {', '.join(choices)}"
+            )
+        named = word.search(answer)
+        return float(named is not None and named.group() == reference)
+
+    return score
+
+
+def references(reference: Any) -> list[str]:
+    """The reference as a list of texts, any of which is right: numbers as they print, a list as its members."""
+    return [r if isinstance(r, str) else str(r) for r in (reference if isinstance(reference, list) else [reference])]
+
+
+def _normalizer(options: Options) -> Callable[[str], str]:
+    wanted = f"a list of {', '.join(NORMALIZE)}"
+    names = options.take("normalize", list, wanted, ["strip"])
+    if not all(isinstance(name, str) and name in NORMALIZE for name in names):
+        options.refuse("normalize", wanted)
+
+    def normal(text: str) -> str:
+        for name in names:
+            text = NORMALIZE[name](text)
+        return text
+
+    return normal

@@ -1,0 +1,83 @@
+"""What a worker can be asked: {stage: function of (request, emit)}. Requests and answers are what JSON can hold.
+
+Every request names its `stage`. `recipe` is `Recipe.plain()`; `prompts` are token ids; paths are absolute.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .job import Generation
+from .protocol import Emit
+from .recipe import Recipe
+
+Request = Mapping[str, Any]
+Stage = Callable[[Request, Emit], Any]
+
+
+def audit(request: Request, emit: Emit) -> Any:
+    """`recipe`, `out`, `prompts` of the first rows, `stop_ids`: the labels and what would learn; nothing is trained."""
+    from .trainers.audit import audit as run
+
+    recipe = Recipe.read(request["recipe"])
+    return run(recipe, Path(request["out"]), emit, request.get("prompts", ()), request.get("stop_ids", ()))
+
+
+def train(request: Request, emit: Emit) -> Any:
+    """`recipe`, `evaluated` (the identity of the evaluated base, or null): trains, or resumes, and saves."""
+    from .trainers.trl import train as run
+
+    return run(Recipe.read(request["recipe"]), emit, request.get("evaluated"))
+
+
+def rehearse(request: Request, emit: Emit) -> Any:
+    """`recipe`, `folder`, `prompts`, `gen`, `stop_ids`, `evaluated`: two steps and two answers."""
+    from .rehearse import rehearse as run
+
+    recipe, gen = Recipe.read(request["recipe"]), generation(request["gen"])
+    prompts, stop_ids, evaluated = request["prompts"], request["stop_ids"], request.get("evaluated")
+    return run(recipe, Path(request["folder"]), prompts, gen, stop_ids, emit, evaluated)
+
+
+def generate(request: Request, emit: Emit) -> Any:
+    """`folder`, `dtype`, `prompts` ({key: ids}), `gen`, `stop_ids`, `batch_size`: a `batch` event for each batch.
+
+    `loaded` is sent before the first answer; the answer is the number of answers and the identity. `revision` and
+    `model_args` are optional.
+    """
+    from .engines.transformers import Engine
+
+    options = {"revision": request.get("revision"), **request.get("model_args", {})}
+    engine = Engine(request["folder"], request["dtype"], **options)
+    emit("loaded", **engine.identity)
+    prompts, done = request["prompts"], 0
+    for batch in engine.answers(prompts, generation(request["gen"]), request["stop_ids"], request["batch_size"]):
+        done += len(batch)
+        emit("batch", answers=[dataclasses.asdict(answer) for answer in batch], done=done, total=len(prompts))
+    return {"answers": done, "loaded": engine.identity}
+
+
+def artifact(request: Request, _: Emit) -> Any:
+    """`base`, `adapter` (or null), `merged`, `dtype`, `prompts`, `revision` (optional): the saved model, compared."""
+    from .artifact import compare
+
+    adapter = Path(request["adapter"]) if request["adapter"] else None
+    load = {"revision": request["revision"]} if request.get("revision") else {}
+    return compare(request["base"], adapter, Path(request["merged"]), request["dtype"], request["prompts"], **load)
+
+
+def generation(plain: Mapping[str, Any]) -> Generation:
+    """The sampling parameters, from JSON."""
+    return Generation(**{**plain, "stop": tuple(plain["stop"])})
+
+
+STAGES: Mapping[str, Stage] = {
+    "audit": audit,
+    "train": train,
+    "rehearse": rehearse,
+    "generate": generate,
+    "artifact": artifact,
+}

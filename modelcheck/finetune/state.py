@@ -1,0 +1,67 @@
+"""What a job has done already: results on disk, keyed by what they were made of; one process at a time makes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+
+class State:
+    """The folder of a job. `lock` is held while anything is made; it is freed with the process, however that ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file = folder / "state.json"
+
+    @cached_property
+    def lock(self) -> BaseFileLock:
+        """Held by the one process that works."""
+        from filelock import FileLock
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder.parent / ".gitignore").write_text("*\n", encoding="utf-8")
+        return FileLock(self.folder / "lock")
+
+    def result(
+        self, stage: str, inputs: Mapping[str, Any], make: Callable[[], dict[str, Any]], holds: Path | None = None
+    ) -> dict[str, Any]:
+        """What `make` answered for these inputs, now or in an earlier run. A stage that raises leaves nothing.
+
+        The result counts as long as what it `holds` is there.
+        """
+        key = digest(inputs)
+        with self.lock:
+            known = self._read().get(stage)
+            if known and known["inputs"] == key and (holds is None or holds.exists()):
+                return dict(known["result"])
+            result = make()
+            self._write({**self._read(), stage: {"inputs": key, "result": result}})
+        return result
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self._file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}  # lost or torn: what it knew is made again
+        return found if isinstance(found, dict) else {}
+
+    def _write(self, state: Mapping[str, Any]) -> None:
+        partial = self._file.with_suffix(".partial")
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(state, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self._file)
+
+
+def digest(value: Any) -> str:
+    """SHA-256, in hex, of a value as JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,128 @@
+"""The steps of a job, each from what was made to an outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from modelcheck.finding import Finding, Severity
+from modelcheck.finetune import baseline, preflight, record, training_rules, verdicts
+from modelcheck.finetune.artifact import disagreements
+from modelcheck.finetune.job import Suite
+from modelcheck.finetune.label_preview import terminal
+from modelcheck.finetune.outcome import FAILED, PASSED, WARNED, Outcome, judged
+from modelcheck.finetune.plan import plan
+from modelcheck.finetune.verdict import Policy
+from modelcheck.finetune.work import Work
+
+Step = Callable[[], Outcome]
+# Rows of the label preview that a terminal shows.
+SHOWN = 2
+
+
+class Steps:
+    """The steps of a job by name. `explanations` are the findings of the steps that came first, (step, finding)."""
+
+    def __init__(self, work: Work, explanations: Callable[[], Iterable[tuple[str, Finding]]]) -> None:
+        self._work, self._explanations = work, explanations
+        self.policy: Policy = verdicts.policy(work.job)
+
+    def by_name(self) -> Mapping[str, Step]:
+        """{name: step}, in the order in which they make sense."""
+        job = self._work.job
+        steps: dict[str, Step] = {"preflight": self._preflight, "data": self._data}
+        steps |= {f"base-{suite.name}": self._base(suite) for suite in job.suites}
+        steps |= {"rehearse": self._rehearse} if job.train.rehearse else {}
+        steps |= {"train": self._train, "artifact": self._artifact}
+        steps |= {suite.item: self._verdict(suite) for suite in job.suites}
+        if job.gate.baseline:
+            steps |= {f"baseline-{suite.name}": self._against_baseline(suite) for suite in job.suites}
+        steps |= {"behaviour": self._behaviour}
+        return steps | ({"overfit": self._overfit} if job.data.mirror else {})
+
+    def _preflight(self) -> Outcome:
+        work, job = self._work, self._work.job
+        training, evaluating = work.worker(job.train), work.worker(job.eval)
+        problems = [*preflight.problems(job, work.root, training, evaluating), *baseline.problems(work)]
+        if not problems:
+            record.before(work, {"train": training.versions, "eval": evaluating.versions})
+        return judged("preflight", [], problems, "\n".join(job.warnings))
+
+    def _data(self) -> Outcome:
+        work = self._work
+        findings = training_rules.of_files(work.job, work.data, work.base)
+        if any(found.severity is Severity.ERROR for found in findings):
+            # A trainer may well stumble over what is told here in words.
+            return judged("data", findings, [], "the labels were not audited: mend this first")
+        audit = work.audit()
+        findings += training_rules.of_labels(work.base, audit)
+        page = record.data(work, audit, findings)
+        rows = terminal(audit["preview"]["rows"][:SHOWN], colour=False)
+        return judged("data", findings, [], f"what carries loss, more in {page}:\n{rows}")
+
+    def _base(self, suite: Suite) -> Step:
+        def step() -> Outcome:
+            job = self._work.job
+            able = plan(self._work.base_run(suite).samples(), verdicts.role(suite), suite.name, self.policy)
+            too_small = FAILED if job.gate.require_mde_below_margin else WARNED
+            verdict = PASSED if able.reachable or job.eval.limit else too_small
+            figures = {"base": able.base, "mde": able.mde, "items": able.items}
+            name, message = f"base-{suite.name}", "" if verdict == PASSED else able.message
+            return Outcome(name, verdict, message, able.message, figures=figures)
+
+        return step
+
+    def _rehearse(self) -> Outcome:
+        found = self._work.rehearsal(self._of_rehearsal)
+        cost = f"{found['steps']} steps of {found['seconds_per_step']:.2f} s, about {found['seconds'] / 60:.1f} min"
+        findings = map(training_rules.finding, found["findings"])
+        return judged("rehearse", findings, found["problems"], f"{cost}; {found['peak_memory'] / 1e9:.1f} GB at most")
+
+    def _of_rehearsal(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        work, gate = self._work, self._work.job.gate
+        merged, log = Path(found["merged"]), Path(found["log"]).read_text(encoding="utf-8").splitlines()
+        findings = [*training_rules.of_folder(merged, work.base), *training_rules.of_rehearsal(work.base, log)]
+        problems = [] if found["saved_is_loaded"] else ["what was saved is not what is loaded from it again"]
+        # After two steps a greedy choice may hang on a rounding: the logits decide.
+        allowed = dataclasses.replace(gate.merged_vs_adapter, min_greedy_agreement=0.0)
+        problems += disagreements(found["artifact"], allowed, must_change=gate.weights_must_change)
+        return {"findings": [training_rules.plain(f) for f in findings], "problems": problems}
+
+    def _train(self) -> Outcome:
+        work, findings, details = self._work, list[Finding](), []
+        evaluated = work.base_run(work.job.suites[0]).loaded
+        for recipe, found in work.trained().values():
+            findings += training_rules.of_training(work.base, found, evaluated, recipe.log)
+            details.append(f"seed {recipe.seed}: {found['steps']} steps in {found['seconds']['train']:.0f} s")
+        return judged("train", findings, [], "\n".join(details))
+
+    def _artifact(self) -> Outcome:
+        work, gate = self._work, self._work.job.gate
+        findings, problems = list[Finding](), list[str]()
+        for recipe, _ in work.trained().values():
+            problems += disagreements(
+                work.agreement(recipe), gate.merged_vs_adapter, must_change=gate.weights_must_change
+            )
+            findings += training_rules.of_folder(recipe.merged, work.base)
+        return judged("artifact", findings, problems)
+
+    def _verdict(self, suite: Suite) -> Step:
+        return lambda: verdicts.of_suite(suite, *self._work.sides(suite), self.policy, self._explanations())
+
+    def _against_baseline(self, suite: Suite) -> Step:
+        return lambda: verdicts.of_baseline(
+            suite, baseline.samples(self._work, suite), self._work.tuned_runs(suite), self.policy, self._explanations()
+        )
+
+    def _behaviour(self) -> Outcome:
+        sides = [(suite, self._work.sides(suite)) for suite in self._work.job.suites]
+        return verdicts.of_behaviour(sides, self._work.job, self.policy, self._explanations())
+
+    def _overfit(self) -> Outcome:
+        job, data = self._work.job, self._work.data
+        held_out = next(s for s in job.suites if s.data == "eval")
+        mirrored = dataclasses.replace(held_out, name="mirror", data="mirror")
+        mirror, new = self._work.tuned_runs(mirrored, data.mirror), self._work.tuned_runs(held_out)
+        return verdicts.of_overfit(mirror, new, job.gate, self.policy)

@@ -1,0 +1,1 @@
+"""What trains. Each offers `build`, `train` and what the audits read."""

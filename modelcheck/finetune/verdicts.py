@@ -1,0 +1,128 @@
+"""From the answers of both models to the outcome of a step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from modelcheck import packs
+from modelcheck.finding import Finding, Severity
+from modelcheck.finetune import rates
+from modelcheck.finetune.evaluation import Evaluated
+from modelcheck.finetune.gate import compare, pair
+from modelcheck.finetune.hints import Hint, explaining
+from modelcheck.finetune.job import Gate, Job, Suite
+from modelcheck.finetune.messages import message
+from modelcheck.finetune.outcome import EXPECTED, FAILED, PASSED, SMOKE, WARNED, Outcome
+from modelcheck.finetune.report import UNEXPLAINED
+from modelcheck.finetune.samples import Sample
+from modelcheck.finetune.verdict import (
+    Ceiling,
+    Floor,
+    Guard,
+    Policy,
+    Result,
+    Role,
+    Target,
+    Verdict,
+    consequence,
+)
+from modelcheck.manual import symptoms
+
+Sides = tuple[Evaluated, list[Evaluated]]
+Found = Iterable[tuple[str, Finding]]
+WORST_FIRST = (FAILED, EXPECTED, WARNED, SMOKE)
+# What a suite that names no margin may lose against a blessed model.
+BASELINE_MARGIN = 0.05
+
+
+def policy(job: Job) -> Policy:
+    """How sure the gate of a job must be."""
+    return Policy(
+        alpha=job.gate.alpha,
+        power=job.gate.power,
+        on_inconclusive=job.gate.on_inconclusive,
+        ci=os.environ.get("CI", "").lower() not in ("", "0", "false"),
+        smoke=job.eval.limit > 0,
+    )
+
+
+def role(suite: Suite) -> Role:
+    """What is asked of a suite. The reader of job files has seen to it that it says so."""
+    if suite.margin is not None:
+        return Guard(suite.margin)
+    if suite.min_gain is not None:
+        return Target(suite.min_gain)
+    return Floor(suite.min) if suite.min is not None else Ceiling(suite.max or 0.0)
+
+
+def of_suite(suite: Suite, base: Evaluated, tuned: Sequence[Evaluated], by: Policy, found: Found) -> Outcome:
+    """The verdict of one suite."""
+    result = compare(base.samples(), *_samples(tuned), role=role(suite), suite=suite.name, policy=by)
+    return _outcome(suite.item, [result], by, found)
+
+
+def of_baseline(
+    suite: Suite, blessed: Iterable[Sample], tuned: Sequence[Evaluated], by: Policy, found: Found
+) -> Outcome:
+    """Whether a suite is answered as well as by the model that was blessed."""
+    demand = Guard(suite.margin if suite.margin is not None else BASELINE_MARGIN)
+    result = compare(blessed, *_samples(tuned), role=demand, suite=suite.name, metric="vs baseline", policy=by)
+    return _outcome(f"baseline-{suite.name}", [result], by, found)
+
+
+def _samples(runs: Sequence[Evaluated]) -> list[list[Sample]]:
+    return [run.samples() for run in runs]
+
+
+def of_behaviour(sides: Sequence[tuple[Suite, Sides]], job: Job, by: Policy, found: Found) -> Outcome:
+    """Whether the tuned model stops and is not cut off, over all suites, and on old skills writes what it used to.
+
+    Suites that share their items count once.
+    """
+    pairs = [(suite, pair(base.samples(), *_samples(tuned))) for suite, (base, tuned) in sides]
+    items = list({item.first.item: item for _, of_suite in pairs for item in of_suite}.values())
+    results = [
+        rates.stop(items, job.gate.stop_rate_min, by),
+        rates.truncation(items, job.gate.truncation_max, by, job.eval.gen.max_tokens),
+    ]
+    if guarded := [item for suite, of_suite in pairs if suite.role == "guard" for item in of_suite]:
+        results.append(rates.length(guarded, job.gate.length_ratio, by))
+    return _outcome("behaviour", results, by, found)
+
+
+def of_overfit(mirror: Sequence[Evaluated], held_out: Sequence[Evaluated], gate: Gate, by: Policy) -> Outcome:
+    """Whether the tuned model does better on rows that it was trained on than on others."""
+    result = rates.overfit(mirror[0].samples(), held_out[0].samples(), gate.max_overfit_gap, by)
+    return _outcome("overfit", [result], by, ())
+
+
+def as_seen(result: Result, by: Policy) -> Result:
+    """The result; with only some of the items it decides nothing."""
+    return replace(result, verdict=Verdict.SMOKE) if by.smoke else result
+
+
+def _outcome(item: str, judged: Iterable[Result], by: Policy, found: Found) -> Outcome:
+    results = [as_seen(result, by) for result in judged]
+    outcomes = [consequence(result, by) for result in results]
+    verdict = next((word for word in WORST_FIRST if word in outcomes), PASSED)
+    hints = list(hints_of(found))
+    lines = [f"{r.verdict}: {message(r, hints)}" for r in results if r.verdict is not Verdict.PASS]
+    if any(result.verdict is Verdict.FAIL for result in results):
+        lines += [f"hint: {hint.message} ({hint.source})" for hint in explaining(results, hints)] or [
+            f"hint: {UNEXPLAINED}"
+        ]
+    figures = {f"{r.suite} {r.metric}": r.value for r in results}
+    details = "\n".join(message(result) for result in results)
+    return Outcome(item, verdict, "\n".join(lines), details, results=tuple(results), figures=figures)
+
+
+def hints_of(found: Found) -> Iterable[Hint]:
+    """What may explain a failure: warnings and errors of the steps before, with the symptoms that their rules name."""
+    manuals = {check.code: check.manual for check in packs.load().checks}
+    for item, finding in found:
+        if finding.severity < Severity.WARNING:
+            continue
+        signs = tuple(symptoms(manuals.get(finding.code, "")))
+        yield Hint(finding.message, f"{finding.code} {finding.slug}, item {item}", signs)

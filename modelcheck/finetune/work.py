@@ -1,0 +1,239 @@
+"""What the steps of a job share: its rows, prompts and recipes, and whatever its workers have made, each thing once."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from modelcheck.dataset.example import Example
+from modelcheck.errors import UsageError
+from modelcheck.finetune.data import JobData, load
+from modelcheck.finetune.evaluation import Evaluated, Evaluation, StageFailed, base_folder, rows_of
+from modelcheck.finetune.gate import check_manifests
+from modelcheck.finetune.identity import content
+from modelcheck.finetune.job import Job, Suite
+from modelcheck.finetune.prompts import Prompts
+from modelcheck.finetune.recipe import Recipe
+from modelcheck.finetune.stage import Failed, Worker
+from modelcheck.finetune.state import State, digest
+from modelcheck.finetune.workers import Place, Workers
+
+FOLDER = ".modelcheck"
+# Prompts on which adapter, merged and saved model are compared, and rows are held against what evaluation asks.
+COMPARED = 16
+# Training rows that are rendered in search of tokens that the base never learned.
+RENDERED = 200
+Say = Callable[[str], None]
+
+
+class Work:
+    """A job and the folder of its results. What an earlier run, or another process, has made is not made again."""
+
+    def __init__(self, job: Job, workers: Workers, say: Say) -> None:
+        self.job, self._workers, self._say = job, workers, say
+        self.root = job.file.parent / FOLDER
+        self.state = State(self.root / job.name)
+        self._stack = ExitStack()
+        self._prompts_of: dict[Path, Prompts] = {}
+        self._answered: dict[tuple[str, Path], Evaluated] = {}
+
+    def close(self) -> None:
+        """End what renders prompts."""
+        self._stack.close()
+
+    # What the job begins with.
+
+    @cached_property
+    def base(self) -> Path:
+        """The folder of the base model."""
+        return base_folder(self.job)
+
+    @cached_property
+    def data(self) -> JobData:
+        """Every row of the job."""
+        return load(self.job)
+
+    def rows(self, name: str) -> Path:
+        """The rows `train`, `eval` (all that training must not have seen) or `trainer_eval` as a file, for others."""
+        rows = {"train": self.data.train, "eval": self.data.held_out, "trainer_eval": self.data.eval}
+        folder = self.state.folder / "rows"
+        folder.mkdir(parents=True, exist_ok=True)
+        for known, items in rows.items():
+            path, text = folder / f"{known}.jsonl", "".join(rows_of(items))
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                path.write_text(text, encoding="utf-8")
+        return folder / f"{name}.jsonl"
+
+    def prompts(self, folder: Path) -> Prompts:
+        """The prompts of a model, under the template and the arguments of the job."""
+        if folder not in self._prompts_of:
+            template = self.job.data.template
+            text = None if template == "tokenizer" else Path(template).read_text(encoding="utf-8")
+            made = Prompts(folder, text, self.job.eval.template_args, self._clock)
+            self._prompts_of[folder] = self._stack.enter_context(made)
+        return self._prompts_of[folder]
+
+    @property
+    def _clock(self) -> str:
+        """The moment that templates see, the same for both sides and for every run of the job."""
+        from datetime import datetime
+
+        noon = datetime.now().astimezone().replace(tzinfo=None, hour=12, minute=0, second=0)
+        return str(self.state.result("clock", {}, lambda: {"now": noon.isoformat(timespec="seconds")})["now"])
+
+    @cached_property
+    def prompt_ids(self) -> list[list[int]]:
+        """The prompts of the first training rows, as evaluation would put them."""
+        return self.prompts(self.base).ids([row.prompt for row in self.data.train[:COMPARED]])
+
+    def recipe(self, seed: int) -> Recipe:
+        """What the trainer is told. Its folder is named by what the run is made of."""
+        plain = Recipe.of(self.job, self.rows("train"), self.state.folder, seed=seed)
+        made = dataclasses.replace(
+            plain,
+            base=str(self.base),
+            eval_rows=self.rows("trainer_eval") if self.data.eval else None,
+            untrained=self._trainable_ids(),
+            # Another seed beside it, or no rehearsal before it, makes no other run.
+            train=dataclasses.replace(plain.train, seeds=(seed,), rehearse=True),
+        )
+        return dataclasses.replace(made, out=self.state.folder / f"run-{digest(self.made_of(made))[:12]}-seed{seed}")
+
+    def _trainable_ids(self) -> tuple[int, ...]:
+        wanted, prompts = self.job.train.lora.trainable_tokens, self.prompts(self.base)
+        if wanted == "none" or self.job.train.method == "full":
+            return ()
+        if wanted == "untrained":
+            return prompts.untrained([row.messages for row in self.data.train[:RENDERED]])
+        ids = {token: prompts.tokenizer.id(token) for token in wanted}
+        if unknown := [token for token, number in ids.items() if number is None]:
+            raise UsageError(f"train.lora.trainable_tokens: {unknown[0]!r} is no token of {self.base}")
+        return tuple(sorted(number for number in ids.values() if number is not None))
+
+    def made_of(self, recipe: Recipe) -> dict[str, Any]:
+        """What a training result is made of: by content, wherever it lies."""
+        rows = [path.read_text(encoding="utf-8") for path in (recipe.rows, recipe.eval_rows) if path]
+        told = {k: v for k, v in recipe.plain().items() if k not in ("base", "rows", "eval_rows", "out")}
+        return {"recipe": told, "base": content(self.base), "rows": digest(rows)}
+
+    # What the workers make.
+
+    def worker(self, place: Place) -> Worker:
+        """The worker of a stage."""
+        return self._workers.of(place, self.root / "logs")
+
+    def ask(self, place: Place, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer of a stage. Raises StageFailed where there is none."""
+
+        def hear(event: Mapping[str, Any]) -> None:
+            if event["event"] == "progress":
+                told = ", ".join(f"{name} {value}" for name, value in event.items() if name != "event")
+                self._say(f"{self.job.name}, {request['stage']}: {told}")
+
+        answer = self.worker(place).ask(request, self.job.timeout, hear)
+        if isinstance(answer, Failed):
+            raise StageFailed(str(answer))
+        return dict(answer.value)
+
+    def audit(self) -> dict[str, Any]:
+        """The labels of the real trainer, and what of the model would learn."""
+        recipe = self.recipe(self.job.train.seeds[0])
+        request = {
+            "stage": "audit",
+            "recipe": recipe.plain(),
+            "out": str(self.state.folder / "audit"),
+            "prompts": self.prompt_ids,
+            "stop_ids": list(self.prompts(self.base).stop_ids),
+        }
+        return self.state.result("audit", self._now(recipe), lambda: self.ask(self.job.train, request))
+
+    def rehearsal(self, judge: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        """The whole way in small, with what `judge` says of it; what was saved is gone after that."""
+        recipe, folder = self.recipe(self.job.train.seeds[0]), self.state.folder / "rehearsal"
+        request = {
+            "stage": "rehearse",
+            "recipe": recipe.plain(),
+            "evaluated": self._evaluated_base(),
+            "folder": str(folder),
+            "prompts": self.prompt_ids,
+            "gen": self.job.plain()["eval"]["gen"],
+            "stop_ids": list(self.prompts(self.base).stop_ids),
+        }
+
+        def make() -> dict[str, Any]:
+            found = self.ask(self.job.train, request)
+            found |= judge(found)
+            shutil.rmtree(folder)
+            return found
+
+        return self.state.result("rehearse", self._now(recipe), make)
+
+    def _now(self, recipe: Recipe) -> dict[str, Any]:
+        """What a cheap result is made of: it is made again for other versions of the libraries."""
+        worker = self.worker(self.job.train)
+        if (failed := worker.start("train")) is not None:
+            raise StageFailed(str(failed))
+        return {**self.made_of(recipe), "versions": dict(worker.versions)}
+
+    def _evaluated_base(self) -> dict[str, Any]:
+        return dict(self.base_run(self.job.suites[0]).loaded)
+
+    def trained(self) -> dict[int, tuple[Recipe, dict[str, Any]]]:
+        """{seed: (recipe, what the trainer answered)}; a run that was ended goes on where it was."""
+        return {seed: self._trained(self.recipe(seed)) for seed in self.job.train.seeds}
+
+    def _trained(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
+        request = {"stage": "train", "recipe": recipe.plain(), "evaluated": self._evaluated_base()}
+
+        def make() -> dict[str, Any]:
+            found = self.ask(self.job.train, request)
+            if found["interrupted"]:
+                raise StageFailed(f"training was ended after {found['steps']} steps; run again to go on")
+            return found
+
+        return recipe, self.state.result(f"train-{recipe.seed}", self.made_of(recipe), make, holds=recipe.merged)
+
+    def agreement(self, recipe: Recipe) -> dict[str, Any]:
+        """Adapter, merged and saved model of a run, compared."""
+        request = {
+            "stage": "artifact",
+            "base": str(self.base),
+            "adapter": str(recipe.adapter) if recipe.adapts else None,
+            "merged": str(recipe.merged),
+            "dtype": self.job.dtype,
+            "prompts": self.prompt_ids,
+        }
+        inputs = {"base": content(self.base), "dtype": self.job.dtype, "prompts": self.prompt_ids}
+        inputs |= {name: content(folder) for name, folder in {"a": recipe.adapter, "m": recipe.merged}.items()}
+        return self.state.result(f"artifact-{recipe.seed}", inputs, lambda: self.ask(self.job.train, request))
+
+    # Answers.
+
+    def base_run(self, suite: Suite) -> Evaluated:
+        """The base's answers to a suite."""
+        return self._evaluated(suite, self.data.suites[suite.name], self.base)
+
+    def tuned_runs(self, suite: Suite, items: tuple[Example, ...] | None = None) -> list[Evaluated]:
+        """The tuned model's answers, one run for each seed."""
+        items = self.data.suites[suite.name] if items is None else items
+        return [self._evaluated(suite, items, recipe.merged) for recipe, _ in self.trained().values()]
+
+    def sides(self, suite: Suite) -> tuple[Evaluated, list[Evaluated]]:
+        """Base and tuned answers. Raises NotComparable where they were not asked the same."""
+        base, tuned = self.base_run(suite), self.tuned_runs(suite)
+        for run in tuned:
+            check_manifests(base.manifest, run.manifest)
+        return base, tuned
+
+    def _evaluated(self, suite: Suite, items: tuple[Example, ...], folder: Path) -> Evaluated:
+        if (suite.name, folder) not in self._answered:
+            limit = self.job.eval.limit or len(items)
+            evaluation = Evaluation(self.job, suite, items[:limit], folder, self.root / "cache")
+            made = evaluation.run(self.worker(self.job.eval), self.prompts(folder), self._say)
+            self._answered[suite.name, folder] = made
+        return self._answered[suite.name, folder]

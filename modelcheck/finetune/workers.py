@@ -1,0 +1,55 @@
+"""The worker processes of a session: libraries are imported once for all of its jobs and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from modelcheck.finetune.stage import Worker
+
+# What a worker imports before it serves its first stage.
+PRELOADED = ("trl", "peft", "datasets")
+
+
+class Place(Protocol):
+    """Where a stage runs: its interpreter (None for ours), and what is laid over our environment."""
+
+    @property
+    def python(self) -> str | None:
+        """The interpreter."""
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """Variables and their values."""
+
+
+class Workers:
+    """One worker for each interpreter and environment, started when it is first asked; a context manager."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._known: dict[tuple[object, ...], Worker] = {}
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def of(self, place: Place, logs: Path) -> Worker:
+        """The worker of a place; if it is new, it prints into a file in the folder `logs`."""
+        key = (place.python, *sorted(place.env.items()))
+        if key not in self._known:
+            log = logs / f"worker-{len(self._known)}.log"
+            self._known[key] = self._stack.enter_context(Worker(log, place.python, place.env, PRELOADED))
+        return self._known[key]
+
+    def close(self) -> None:
+        """End all of them."""
+        self._stack.close()
+        self._known.clear()

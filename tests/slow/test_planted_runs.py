@@ -1,0 +1,39 @@
+"""Faults that only a rehearsal or a whole run can tell, and four healthy seeds under the same thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from planted import REHEARSING, TRAINED, Fault, Results, first_failure, results, say, tiny_job
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("planted")
+    for name, fault in REHEARSING.items():
+        fault.plant(tiny_job(folder / name, name, rows=64))
+    for name, fault in TRAINED.items():
+        fault.plant(tiny_job(folder / name, name))
+    for seed in range(4):
+        say("seeds = [0]", f"seeds = [{seed}]")(tiny_job(folder / f"seed{seed}", f"seed{seed}"))
+    return results(folder)
+
+
+@pytest.mark.parametrize("name", [*REHEARSING, *TRAINED])
+def test_it_fails_at_the_first_step_that_could_know(
+    name: str, found: Results, record_property: Callable[[str, object], None]
+) -> None:
+    fault: Fault = (REHEARSING | TRAINED)[name]
+    step, message = first_failure(found[name])
+    record_property("figure", f"{name}: {step}: {message.strip().splitlines()[0]}")
+    assert step.startswith(fault.item), message
+    assert fault.says in message
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_healthy_seeds_pass(seed: int, found: Results) -> None:
+    assert first_failure(found[f"seed{seed}"]) == ("", "")
+    assert {kind for kind, _ in found[f"seed{seed}"].values()} == {"passed"}

@@ -1,0 +1,125 @@
+"""What is asked of the tuned model alone, and what a suite can show before anything was trained."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from gate_samples import right, run
+
+from modelcheck.finetune.gate import Ceiling, Floor, Guard, Policy, Target, Verdict, compare, pair
+from modelcheck.finetune.messages import message
+from modelcheck.finetune.plan import plan
+from modelcheck.finetune.rates import length, overfit, stop, truncation
+from modelcheck.finetune.verdict import Role
+
+PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
+GUARD, TARGET = Guard(0.05), Target(0.3)
+
+
+class TestFloors:
+    @pytest.mark.parametrize(
+        ("good", "of", "verdict"),
+        [(300, 300, PASS), (9, 300, FAIL), (100, 100, INCONCLUSIVE), (292, 300, INCONCLUSIVE)],
+    )
+    def test_a_rate_must_be_proved(self, good: int, of: int, verdict: Verdict) -> None:
+        samples = run(right(good, of))
+        assert compare(samples, samples, role=Floor(0.98)).verdict is verdict
+
+    def test_a_ceiling_is_a_floor_upside_down(self) -> None:
+        never, always = run(right(0, 300)), run(right(300, 300))
+        assert compare(never, never, role=Ceiling(0.02)).verdict is PASS
+        result = compare(always, always, role=Ceiling(0.02))
+        assert (result.verdict, result.role) == (FAIL, "ceiling")
+        assert "at most 0.02 is asked" in message(result)
+
+    def test_what_would_decide(self) -> None:
+        perfect = run(right(100))
+        result = compare(perfect, perfect, role=Floor(0.98))
+        assert result.needed is not None
+        assert result.needed.items == 133
+        enough = run(right(133, 133))
+        assert compare(enough, enough, role=Floor(0.98)).verdict is PASS
+
+    def test_clusters_count_as_what_they_are_worth(self) -> None:
+        clustered = run(right(300, 300), cluster=[f"document {i // 10}" for i in range(300)])
+        assert compare(clustered, clustered, role=Floor(0.98)).verdict is INCONCLUSIVE
+
+    def test_the_worst_training_run_decides(self) -> None:
+        good, bad = run(right(300, 300)), run(right(200, 300))
+        assert compare(good, good, bad, good, role=Floor(0.98)).verdict is FAIL
+
+
+class TestBehaviour:
+    def test_stop_and_truncation(self) -> None:
+        base = run(right(300, 300), tokens=5)
+        never = [replace(s, stopped=i < 9, tokens=64) for i, s in enumerate(base)]
+        items = pair(base, never)
+        stopped, cut = stop(items, 0.98, Policy()), truncation(items, 0.02, Policy(), max_tokens=64)
+        assert (stopped.verdict, cut.verdict) == (FAIL, FAIL)
+        assert (stopped.base, cut.base) == (1.0, 0.0)
+        assert stopped.value == pytest.approx(0.03)
+        assert cut.value == pytest.approx(0.97)
+        assert truncation(items, 0.02, Policy(), max_tokens=128).verdict is PASS
+        assert truncation(pair(base, base), 0.02, Policy()).verdict is PASS
+
+    @pytest.mark.parametrize(
+        ("tokens", "jitter", "verdict"), [(10, 9, PASS), (19, 15, INCONCLUSIVE), (64, 15, FAIL), (2, 2, FAIL)]
+    )
+    def test_length(self, tokens: int, jitter: int, verdict: Verdict) -> None:
+        rng = random.Random(0)
+        base = [replace(s, tokens=10) for s in run(right(100))]
+        tuned = [replace(s, tokens=max(0, tokens + rng.randint(-jitter, jitter))) for s in base]
+        assert length(pair(base, tuned), (0.5, 2.0), Policy()).verdict is verdict
+
+    def test_lengths_that_were_not_counted_are_not_fine(self) -> None:
+        samples = run(right(100))
+        assert length(pair(samples, samples), (0.5, 2.0), Policy()).verdict is INCONCLUSIVE
+
+    @pytest.mark.parametrize(
+        ("mirror", "unseen", "verdict"), [(100, 98, PASS), (100, 60, FAIL), (95, 80, INCONCLUSIVE), (55, 100, PASS)]
+    )
+    def test_overfit(self, mirror: int, unseen: int, verdict: Verdict) -> None:
+        result = overfit(run(right(mirror)), run(right(unseen)), 0.15, Policy())
+        assert result.verdict is verdict
+        assert any("labels themselves are likely wrong" in note for note in result.notes) == (mirror == 55)
+
+
+class TestPlan:
+    @pytest.mark.parametrize(
+        ("base", "role", "reachable", "words"),
+        [
+            (right(90), Guard(0.02), False, "100 items can show a drop of 0.075 at best, margin is 0.02"),
+            (right(1800, 2000), Guard(0.02), True, "2000 items can show a difference of 0.017"),
+            (right(100), Guard(0.02), False, "it takes about 135 items"),
+            (right(100), GUARD, True, "can show a difference of 0.027"),
+            (right(32, 32), Guard(0.1), False, "and under 50 items five must fit in it"),
+            (right(95), Target(0.1), False, "the base scores 0.950 already, min_gain is 0.1: no model can pass"),
+            (right(65), TARGET, False, "even a perfect model gains 0.350"),
+            (right(10), TARGET, True, "can show"),
+            (right(100), Floor(0.98), False, "even without one failure that takes 133 items"),
+            (right(300, 300), Floor(0.98), True, "300 items"),
+            (right(0), Ceiling(0.02), False, "even without one failure that takes 133 items"),
+            ([1.0], GUARD, False, "no number of items would do"),
+        ],
+    )
+    def test_says_whether_the_suite_is_large_enough(
+        self, base: list[float], role: Role, reachable: bool, words: str
+    ) -> None:
+        planned = plan(run(base), role, "general")
+        assert planned.reachable is reachable
+        assert words in planned.message
+
+    def test_what_is_planned_is_enough(self) -> None:
+        planned = plan(run(right(90)), Guard(0.02))
+        assert planned.needed is not None
+        more = run(right(round(planned.needed * 0.9), planned.needed))
+        assert plan(more, Guard(0.02)).reachable
+
+    @pytest.mark.parametrize("margin", [0.01, 0.02, 0.05, 0.1])
+    def test_where_nothing_is_lost_what_is_planned_is_just_enough(self, margin: float) -> None:
+        needed = plan(run(right(50, 50)), Guard(margin)).needed
+        assert needed is not None
+        for n, verdict in ((needed, PASS), (needed - 2, INCONCLUSIVE)):
+            assert compare(run(right(n, n)), run(right(n, n)), role=Guard(margin)).verdict is verdict

@@ -1,0 +1,34 @@
+"""The preview of labels: what carries loss stands out, and nothing in a row can leave its place on the page."""
+
+from __future__ import annotations
+
+import click
+
+from modelcheck.finetune.label_preview import page, terminal
+
+ROWS = [
+    {
+        "row": 7,
+        "ids": [1, 30, 2, 9],
+        "texts": ["<|im_start|>", "<script>", "<|im_end|>", "\n"],
+        "supervised": [False, True, True, False],
+    }
+]
+
+
+def test_brackets_stand_for_colour_in_a_file() -> None:
+    shown = terminal(ROWS, colour=False)
+    assert "row 7: 2 of 4 tokens carry loss" in shown
+    assert "<|im_start|>⟦<script><|im_end|>⟧↵" in shown
+
+
+def test_colour_says_the_same_on_a_terminal() -> None:
+    assert click.style("<script><|im_end|>", fg="green", bold=True) in terminal(ROWS, colour=True)
+
+
+def test_the_page_marks_loss_and_ends_and_escapes_texts() -> None:
+    shown = page(ROWS, [2])
+    assert '<span title="1">&lt;|im_start|&gt;</span>' in shown
+    assert '<span title="30" class="loss">&lt;script&gt;</span>' in shown
+    assert '<span title="2" class="end">&lt;|im_end|&gt;</span>' in shown
+    assert "<script>" not in shown

@@ -1,0 +1,165 @@
+"""Scorers and the stripping of thinking: what an answer is worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelcheck import UsageError
+from modelcheck.finetune.scorers import SCORERS, scorer
+from modelcheck.finetune.thinking import strip
+
+SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}, "additionalProperties": False}
+CASES: list[tuple[dict[str, Any], str, Any, float]] = [
+    ({"type": "exact"}, " Paris\n", "Paris", 1),
+    ({"type": "exact"}, "paris", "Paris", 0),
+    ({"type": "exact", "normalize": ["strip", "casefold"]}, "PARIS ", "Paris", 1),
+    ({"type": "exact", "normalize": []}, "Paris ", "Paris", 0),
+    ({"type": "exact", "normalize": ["punctuation", "articles", "whitespace"]}, "The  Hague!", "Hague", 1),
+    ({"type": "exact", "normalize": ["unicode"]}, "\ufb01sh", "fish", 1),
+    ({"type": "exact"}, "7", 7, 1),
+    ({"type": "exact"}, "NYC", ["New York", "NYC"], 1),
+    ({"type": "exact"}, "", [], 0),
+    ({"type": "contains"}, "It is Paris, of course", "Paris", 1),
+    ({"type": "contains"}, "It is London", ["Paris", "Rome"], 0),
+    ({"type": "regex", "pattern": r"answer: (\w+)"}, "answer: 4 no, answer: 5", "5", 1),
+    ({"type": "regex", "pattern": r"answer: (\w+)"}, "answer: 4 no, answer: 5", "4", 0),
+    ({"type": "regex", "pattern": r"(\w+)=(\w+)", "group": 2}, "x=y", "y", 1),
+    ({"type": "regex", "pattern": r"\d{4}"}, "in 1999", None, 1),
+    ({"type": "regex", "pattern": r"\d{4}"}, "never", None, 0),
+    ({"type": "numeric"}, "So we get 1,234.50 in all", 1234.5, 1),
+    ({"type": "numeric"}, "3 + 4 = 7.", "7", 1),
+    ({"type": "numeric"}, "between 3-4", 4, 1),
+    ({"type": "numeric"}, "it is \u22125", -5, 1),
+    ({"type": "numeric"}, "none", 0, 0),
+    ({"type": "numeric", "rtol": 0.01}, "about 99.1", 100, 1),
+    ({"type": "numeric", "rtol": 0.01}, "about 98.9", 100, 0),
+    ({"type": "numeric", "atol": 0.5}, "1e3", 1000.5, 1),
+    ({"type": "numeric"}, "9" * 5000, 1, 0),
+    ({"type": "choice"}, "The answer is (B).", "B", 1),
+    ({"type": "choice"}, "A big one: B", "B", 0),
+    ({"type": "choice", "choices": ["yes", "no"]}, "nothing; yes", "yes", 1),
+    ({"type": "choice"}, "I do not know", "D", 0),
+    ({"type": "json_schema", "schema": SCHEMA}, '{"n": 1}', None, 1),
+    ({"type": "json_schema", "schema": SCHEMA}, '```json\n{"n": 1}\n```', None, 1),
+    ({"type": "json_schema", "schema": SCHEMA}, 'Here: {"n": 1}', None, 0),
+    ({"type": "json_schema", "schema": SCHEMA}, '{"n": "1"}', None, 0),
+    ({"type": "json_schema", "schema": SCHEMA}, "[" * 100_000, None, 0),
+    ({"type": "python", "function": "operator:eq"}, "same", "same", 1),
+]
+
+
+def shares_words(answer: str, reference: str, row: dict[str, int]) -> float:
+    """A scorer of a user's own."""
+    return len(set(answer.split()) & set(reference.split())) / row["words"]
+
+
+@pytest.mark.parametrize(("settings", "answer", "reference", "score"), CASES, ids=range(len(CASES)))
+def test_scores(settings: dict[str, Any], answer: str, reference: Any, score: float) -> None:
+    if settings["type"] == "python":
+        settings = {"type": "python", "function": f"{__name__.rpartition('.')[2]}:shares_words"}
+    assert scorer(settings)(answer, reference, {"words": 1}) == score
+
+
+def test_every_scorer_has_a_case() -> None:
+    assert {settings["type"] for settings, *_ in CASES} == set(SCORERS)
+
+
+@given(st.text(max_size=60), st.sampled_from([c for c in CASES if c[0]["type"] != "python"]))
+def test_any_answer_gets_a_score(answer: str, case: tuple[dict[str, Any], str, Any, float]) -> None:
+    assert 0 <= scorer(case[0])(answer, case[2], {}) <= 1
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({}, "job.toml:7: lacks type, expected the name of a scorer"),
+    ({"type": "exakt"}, "type is 'exakt'; did you mean 'exact'?; expected exact, contains, choice, regex, numeric"),
+    (
+        {"type": "exact", "normalise": []},
+        "unknown option 'normalise'; did you mean 'normalize'?; known are type, normalize",
+    ),
+    (
+        {"type": "exact", "normalize": ["lower"]},
+        "normalize is ['lower'], expected a list of strip, casefold, whitespace",
+    ),
+    ({"type": "exact", "normalize": "strip"}, "normalize is 'strip', expected a list of"),
+    ({"type": "regex"}, "lacks pattern"),
+    ({"type": "regex", "pattern": "("}, "pattern is '(', expected a regular expression (missing )"),
+    ({"type": "regex", "pattern": "(a)", "group": 2}, "group is 2, expected the number of a group of '(a)', 0 to 1"),
+    ({"type": "numeric", "rtol": -1}, "rtol is -1, expected a number from 0"),
+    ({"type": "numeric", "atol": True}, "atol is True, expected a number from 0"),
+    ({"type": "choice", "choices": ["A", "A"]}, "choices is ['A', 'A'], expected a list of different words"),
+    ({"type": "json_schema", "schema": "nowhere.json"}, "schema: nowhere.json: No such file"),
+    ({"type": "json_schema", "schema": {"type": "strange"}}, "schema: $.type: 'strange' is not valid"),
+    ({"type": "json_schema", "schema": 3}, "schema is 3, expected the path of a JSON schema"),
+    ({"type": "python", "function": "no_such_module:f"}, "function: no_such_module:f cannot be imported"),
+    ({"type": "python", "function": "operator:nothing"}, "the module operator has no nothing"),
+    (
+        {"type": "python", "function": "operator"},
+        "function is 'operator', expected a function as 'package.module:function'",
+    ),
+    ({"type": "python", "function": "math:pi"}, "this is a float"),
+]
+
+
+@pytest.mark.parametrize(("settings", "problem"), REFUSED, ids=range(len(REFUSED)))
+def test_wrong_options_are_refused_with_what_is_accepted(settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        scorer(settings, "job.toml:7")
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reference", "problem"),
+    [
+        ({"type": "choice"}, "E", "the reference 'E' is none of the choices A, B, C, D"),
+        ({"type": "numeric"}, "many", "the reference 'many' is no number"),
+        ({"type": "python", "function": "math:hypot"}, 4, "math:hypot raised TypeError: "),
+        (
+            {"type": "json_schema", "schema": {"$ref": "http://localhost:1/x"}},
+            1,
+            "refers to 'http://localhost:1/x', which",
+        ),
+    ],
+)
+def test_what_cannot_be_scored_is_no_zero(settings: dict[str, Any], reference: Any, problem: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        scorer(settings, "job.toml:7")("1", reference, {})
+    assert problem in str(caught.value)
+
+
+def test_a_score_out_of_range_is_refused() -> None:
+    settings = {"type": "python", "function": f"{__name__.rpartition('.')[2]}:shares_words"}
+    with pytest.raises(
+        UsageError, match=r"the scorer python gave 2.0 for the answer 'a b', expected a number from 0 to 1"
+    ):
+        scorer(settings)("a b", "a b", {"words": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("plain", "plain"),
+        ("<think>so</think>\n\n4", "4"),
+        ("so it is</think>4", "4"),
+        ("<think>so it goes on and 4", ""),
+        ("<think>a</think>5<think>b", ""),
+        ("<think>a</think>5<think>b</think>6", "6"),
+        ("<think></think>", ""),
+        ("", ""),
+    ],
+)
+def test_thinking_is_stripped_strictly(text: str, answer: str) -> None:
+    assert strip(text) == answer
+
+
+def test_thinking_left_open_may_be_kept() -> None:
+    assert strip("<think>a</think>5<think>b", unclosed="keep") == "5<think>b"
+
+
+def test_other_tags() -> None:
+    tags = [("<think", "</think"), ("[THINK]", "[/THINK]")]
+    assert strip("[THINK]hm[/THINK] yes", tags) == "yes"
+    assert strip("<think>hm</think> yes", []) == "<think>hm</think> yes"
