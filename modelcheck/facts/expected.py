@@ -74,7 +74,7 @@ def table(model_type: object) -> Table | None:
     place = package_files("modelcheck").joinpath("data", "tensors", f"{model_type}.json")
     try:
         return Table.read(json.loads(place.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except OSError:
         return None
 
 
