@@ -51,8 +51,13 @@ def stop_there_too(
 
 
 @fixer("two-template-sources", safe=True)
-def write_one_template_into_both(template_places: Sequence[tuple[str, Template]]) -> Iterator[Edit]:
+def write_one_template_into_both(template_places: Sequence[tuple[str, Template]], target: Targets) -> Iterator[Edit]:
     """Write the template of chat_template.jinja into tokenizer_config.json too."""
+    if target.includes("llama.cpp", "ollama", "tgi") and not target.includes("transformers", "trl", "vllm"):
+        raise CannotFix(
+            "what you named with --target reads tokenizer_config.json, and would then get another prompt: remove "
+            f"{JINJA}, or name the runtime that reads it as well"
+        )
     of_files = {name: place.text for name, place in template_places if place.at is None}
     for name, place in template_places:
         if place.file == "tokenizer_config.json" and name in of_files:

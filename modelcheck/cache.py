@@ -92,8 +92,8 @@ class Pieces:
         stop = max((high for low, high in self._spans if low == 0 and self._is_sound((low, high))), default=0)
         return self.get(0, stop) if stop else None
 
-    def put(self, start: int, data: bytes) -> None:
-        """Keep a piece."""
+    def put(self, start: int, data: bytes) -> bool:
+        """Keep a piece. Whether it is on the disk."""
         span = (start, start + len(data))
         try:
             _write(self._folder / f"{start}-{span[1]}", data + _digest(data))
@@ -101,6 +101,7 @@ class Pieces:
             self._memory[span] = data
         self._spans.add(span)
         self._trusted.add(span)
+        return span not in self._memory
 
     def _is_sound(self, span: tuple[int, int]) -> bool:
         if span in self._trusted:

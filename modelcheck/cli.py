@@ -16,8 +16,9 @@ from modelcheck.errors import PackError, UsageError
 
 if TYPE_CHECKING:
     from modelcheck.report import TargetReport
+    from modelcheck.run import Run
 
-FORMS = ("text", "json", "sarif", "github")
+FORMS = ("text", "json", "sarif", "github", "html")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -141,8 +142,10 @@ def lint(
     from modelcheck.output import statistics as table
     from modelcheck.run import INTERRUPTED, Run, targets_of
 
+    shown = None if statistics or write_baseline else form
     hub = {"revision": revision, "offline": offline, "announced": True}
-    run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora, data=data, **hub)
+    set_up = {"base": base, "chat_template": chat_template, "lora": lora, "data": data}
+    run = Run.of(Path.cwd(), said, **set_up, **hub, figures=shown == "html")
     if write_baseline and not baseline:
         raise UsageError("--write-baseline needs --baseline FILE, the file to write")
     if (backend == "dask") != (scheduler is not None):
@@ -151,8 +154,7 @@ def lint(
     known = known_findings.read(Path(baseline)) if baseline and not write_baseline else Counter[str]()
     try:
         with click.open_file(output_file or "-", "w", encoding="utf-8") as stream:
-            shown = None if statistics or write_baseline else form
-            reports = _print(run.lint(named, known, jobs, scheduler), shown, stream)
+            reports = _print(run, run.lint(named, known, jobs, scheduler), shown, stream)
             if statistics:
                 click.echo(table(reports), file=stream)
     except KeyboardInterrupt:
@@ -199,20 +201,26 @@ def fix(
     from modelcheck.mending.plan import Allowed
     from modelcheck.output import diff
     from modelcheck.render.renderer import Renderer
-    from modelcheck.run import CLEAN, FOUND, INTERNAL, Run
+    from modelcheck.run import CLEAN, FOUND, INTERNAL, INTERRUPTED, Run
 
     if write and output:
         raise UsageError("--write changes the folder, --output writes a copy: name one of them")
+    if output == "":
+        raise UsageError("--output is empty; name the folder that the mended copy is to be in")
     hub = {"revision": revision, "offline": offline, "announced": True}
     run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora, **hub)
-    with Renderer() as renderer:
-        proposal = mending.propose(checkpoint, run, Allowed(unsafe, frozenset(options)), renderer)
-        click.echo(diff.render(proposal))
-        faults = proposal.faults
-        if not faults and proposal.plan.changes and write:
-            faults = mending.write(proposal, run, renderer)
-        elif not faults and output:
-            faults = mending.write_copy(proposal, Path(output), run, renderer)
+    try:
+        with Renderer() as renderer:
+            proposal = mending.propose(checkpoint, run, Allowed(unsafe, frozenset(options)), renderer)
+            click.echo(diff.render(proposal))
+            faults = proposal.faults
+            if not faults and proposal.plan.changes and write:
+                faults = mending.write(proposal, run, renderer)
+            elif not faults and output:
+                faults = mending.write_copy(proposal, Path(output), run, renderer)
+    except KeyboardInterrupt:
+        click.echo(f"modelcheck: interrupted: {mending.after_interruption(checkpoint)}", err=True)
+        sys.exit(INTERRUPTED)
     for fault in faults:
         click.echo(f"modelcheck: {fault}: nothing was changed; please report it", err=True)
     done = not faults and (write or output)
@@ -222,19 +230,19 @@ def fix(
 
 
 @cli.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder")
 @click.option("--forget", is_flag=True, help="Delete what could be taken back instead; the folder stays as it is.")
-def undo(folder: Path, *, forget: bool) -> None:
+def undo(folder: str, *, forget: bool) -> None:
     """Take back the last `modelcheck fix --write` of a folder, or what an interrupted one left."""
     from modelcheck import transaction
 
-    if not folder.is_dir():
+    if not folder or not Path(folder).is_dir():
         raise UsageError(f"{folder}: no such folder")
     if forget:
-        transaction.forget(folder)
+        transaction.forget(Path(folder))
         click.echo(f"{folder}: nothing can be taken back any more")
         return
-    restored = transaction.undo(folder)
+    restored = transaction.undo(Path(folder))
     click.echo(
         "\n".join([*restored, f"{folder}: as before the fix" if restored else f"{folder}: nothing to take back"])
     )
@@ -343,7 +351,7 @@ def demo(folder: str | None) -> None:
     click.echo("Next: `modelcheck explain pad-is-eos`, or `modelcheck lint` on a checkpoint of your own.")
 
 
-def _print(reports: Iterable[TargetReport], form: str | None, stream: IO[str]) -> list[TargetReport]:
+def _print(run: Run, reports: Iterable[TargetReport], form: str | None, stream: IO[str]) -> list[TargetReport]:
     """Write each report as it is there (text), or all in one document; nothing where `form` is None."""
     from modelcheck import packs
     from modelcheck.output import document, text
@@ -355,7 +363,7 @@ def _print(reports: Iterable[TargetReport], form: str | None, stream: IO[str]) -
         if form == "text":
             click.echo(text.render(report, width), file=stream)
     if form not in ("text", None):
-        click.echo(document(form, gathered, packs.load().checks), file=stream)
+        click.echo(document(form, gathered, packs.load(), run), file=stream)
     return gathered
 
 

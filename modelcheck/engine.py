@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from modelcheck import packs
 from modelcheck.check import Check
 from modelcheck.errors import UsageError, raised_at
-from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed, Unfetched
+from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed, Unavailable, Unfetched
 from modelcheck.facts.chat_template import Template
 from modelcheck.finding import Confidence, Finding
 from modelcheck.fixer import mended
@@ -23,7 +23,7 @@ from modelcheck.report import Skipped, TargetReport
 from modelcheck.resolver import FactCrash, Resolver
 from modelcheck.selection import select
 from modelcheck.sources import Access, Converted, Remote, Source
-from modelcheck.sources.opening import is_hub_id, open_source
+from modelcheck.sources.opening import kind, open_source
 from modelcheck.sources.setup import Base, set_up, template_text
 from modelcheck.target import Targets
 
@@ -49,6 +49,7 @@ class Options:
     revision: str | None = None
     offline: bool = False
     announced: bool = False
+    figures: bool = False
 
     def checks(self) -> list[Check]:
         """The rules that run. A file too broken for one of them is always told, unless told not to."""
@@ -103,6 +104,8 @@ class Linter:
         self._options, self._checks = options, options.checks()
         options.given(base=Base())  # options that mean nothing end the run; a base that cannot be read, each target
         self._base: Base | None = None
+        # What was read of it for one target is not counted again for the next.
+        self._base_read = 0
         self._stack = ExitStack()
         self._renderer = self._stack.enter_context(Renderer())
         if packs.uses(self._checks, "renderer", packs.load().facts):
@@ -122,10 +125,10 @@ class Linter:
         try:
             report = self._lint(target)
         except UsageError as unreadable:
-            report = TargetReport(str(target), "hub" if is_hub_id(target) else "folder", error=str(unreadable))
+            report = TargetReport(str(target), kind(target), error=str(unreadable))
         except Exception as bug:
             text = f"internal error: {type(bug).__name__}: {bug}{raised_at(bug)}"
-            report = TargetReport(str(target), "folder", internal=[text])
+            report = TargetReport(str(target), kind(target), internal=[text])
         report.seconds = round(time.perf_counter() - started, 4)
         return report
 
@@ -134,9 +137,12 @@ class Linter:
         base = self._base = self._base or options.open_base()
         source = options.open(target, base)
         given = options.given(source, base) | {"renderer": self._renderer}
-        report = lint_source(str(target), source, self._checks, given, options.pedantic)
+        report = lint_source(str(target), source, self._checks, given, options.pedantic, figures=options.figures)
         if base and isinstance(base.source, Remote):
-            report.hub += [one for one in base.source.pinned() if one not in report.hub]
+            whole = base.source.pinned()
+            own = [one for one in report.hub if one not in whole]
+            report.hub = own + [replace(one, read=one.read - self._base_read) for one in whole]
+            self._base_read = sum(one.read for one in whole)
         return report
 
 
@@ -161,19 +167,30 @@ def lint_objects(objects: Mapping[str, object], options: Options) -> TargetRepor
 
 
 def lint_source(
-    name: str, source: Source, checks: Iterable[Check], given: Mapping[str, Any], pedantic: bool
+    name: str,
+    source: Source,
+    checks: Sequence[Check],
+    given: Mapping[str, Any],
+    pedantic: bool,
+    *,
+    figures: bool = False,
 ) -> TargetReport:
     """Run the checks on one source."""
-    return lint_facts(name, source, checks, Resolver(packs.load().facts, {**given, "source": source}), pedantic)
+    facts = Resolver(packs.load().facts, {**given, "source": source})
+    return lint_facts(name, source, checks, facts, pedantic, figures=figures)
 
 
-def lint_facts(name: str, source: Source, checks: Iterable[Check], facts: Resolver, pedantic: bool) -> TargetReport:
-    """Run the checks on the facts of one source."""
+def lint_facts(
+    name: str, source: Source, checks: Sequence[Check], facts: Resolver, pedantic: bool, *, figures: bool = False
+) -> TargetReport:
+    """Run the checks on the facts of one source; with `figures`, keep what a report may draw of these facts."""
     report = TargetReport(name, source.kind)
     broken: dict[str, Malformed] = {}
     try:
         for check in checks:
             _run(check, facts, report, broken)
+        if figures and packs.uses(checks, "untrained", packs.load().facts):
+            _draw(facts, report)
     finally:
         if isinstance(source, Remote):
             source.close()
@@ -184,7 +201,8 @@ def lint_facts(name: str, source: Source, checks: Iterable[Check], facts: Resolv
     report.hide_below(Confidence.LOW if pedantic else Confidence.MEDIUM)
     report.findings.sort(key=lambda f: (-f.severity, f.code, f.file or "", f.at or "", f.message))
     report.internal = list(dict.fromkeys(report.internal))
-    report.mended = mended(packs.load().fixers)
+    if source.kind != "gguf":  # which is mended where it came from
+        report.mended = mended(packs.load().fixers)
     return report
 
 
@@ -206,6 +224,15 @@ def _run(check: Check, facts: Resolver, report: TargetReport, broken: dict[str, 
         report.internal.append(
             f"internal error in {check.code} {check.slug}: {type(bug).__name__}: {bug}{raised_at(bug)}"
         )
+
+
+def _draw(facts: Resolver, report: TargetReport) -> None:
+    try:
+        report.norms = facts["norm_histogram"]
+    except Unavailable:
+        pass  # the rules that need the rows have said why there are none
+    except FactCrash as crash:
+        report.internal.append(f"internal error in {crash}")
 
 
 def _as_shown(finding: Finding, source: Source) -> Finding:

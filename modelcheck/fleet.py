@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import pickle
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -70,6 +71,8 @@ def _reports(
 ) -> Iterator[TargetReport]:
     from joblib import Parallel, delayed, parallel_config
 
+    # Who stops in the middle knows it.
+    warnings.filterwarnings("ignore", r".*tasks (which|have)", UserWarning)
     with parallel_config(n_jobs=jobs, **backend):
         yield from Parallel(return_as="generator", batch_size=1)(delayed(work)(target) for target in targets)
 

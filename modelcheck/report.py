@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from modelcheck.finding import Confidence, Finding, Severity
 from modelcheck.sources import Pinned
+
+if TYPE_CHECKING:
+    from modelcheck.facts.norm_histogram import NormHistogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class TargetReport:
     `error` is set where nothing of it could be read, or the network failed on the way; then the rest is what could be
     said all the same. `hub` names the repositories that were read, at which commits.
     `mended` says of which rules `modelcheck fix` mends findings: {slug: `safe` or `unsafe`}.
+    `norms` is there where figures were asked for and a rule looked at the rows of the embedding.
     """
 
     target: str
@@ -40,6 +45,7 @@ class TargetReport:
     mended: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     hub: list[Pinned] = field(default_factory=list)
+    norms: NormHistogram | None = None
 
     def hide_below(self, confidence: Confidence) -> None:
         """Take out findings of less confidence, counting them in `hidden`."""

@@ -7,8 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from support import contents, run
 
+from modelcheck import tiny
+from modelcheck.cli import cli
 from modelcheck.testing import write_overlay
 
 FAULTS = {"config.json": '{"use_cache": false, "sliding_window": 2047}', "generation_config.json": "null"}
@@ -57,6 +60,19 @@ def test_write_mends_lint_is_silent_and_undo_takes_it_back(folder: Path) -> None
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == times
 
 
+def test_a_folder_may_be_reached_through_a_link(folder: Path, tmp_path: Path) -> None:
+    before, link = contents(folder), tmp_path / "link"
+    link.symlink_to(folder)
+    assert run("fix", str(link), "--write").code == 0
+    assert '"use_cache": true' in (folder / "config.json").read_text()
+    result = run("undo", str(link))
+    assert (result.code, f"{link}: as before the fix" in result.stdout) == (0, True)
+    assert contents(folder) == before
+    run("fix", str(link), "--write")
+    assert run("undo", str(link), "--forget").code == 0
+    assert not (folder / ".modelcheck").exists()
+
+
 def test_undo_twice_says_that_there_is_nothing(folder: Path) -> None:
     run("fix", str(folder), "--write")
     run("undo", str(folder))
@@ -93,6 +109,41 @@ def test_output_writes_a_mended_copy_and_leaves_the_original(folder: Path, tmp_p
     assert {n: c for n, c in contents(copy).items() if n != "config.json"} == {
         n: c for n, c in before.items() if n != "config.json"
     }
+
+
+@pytest.mark.parametrize("step", ["transaction.disk.rename", "fix._written_faults"])
+def test_ctrl_c_leaves_the_folder_as_it_was_and_says_so(
+    step: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    before = contents(folder)
+    for options in (["--write"], ["--output", str(tmp_path / "copy")]):
+        monkeypatch.setattr(f"modelcheck.{step}", interrupted)
+        result = CliRunner().invoke(cli, ["fix", str(folder), *options])
+        assert (result.exit_code, f"interrupted: {folder} is as it was" in result.stderr) == (130, True)
+        assert contents(folder) == before
+        assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_an_empty_name_is_not_the_folder_one_stands_in(folder: Path) -> None:
+    for arguments in (["fix", ""], ["undo", ""], ["lint", ""], ["fix", str(folder), "--output", ""]):
+        result = run(*arguments)
+        said = result.stdout + result.stderr
+        assert (result.code, "empty" in said or "no such folder" in said) == (2, True), arguments
+
+
+def test_renamed_layers_are_one_line_and_names_act_on_no_terminal(tmp_path: Path) -> None:
+    names = [f"module.{name}" for name in tiny.tensors()] + ["module.model.\x1b[31m.weight"]
+    values = [*tiny.tensors().values(), tiny.tensors()["model.norm.weight"]]
+    folder = write_overlay(tmp_path / "model", {})
+    (folder / "model.safetensors").write_bytes(tiny.safetensors(dict(zip(names, values, strict=True))))
+    result = CliRunner().invoke(cli, ["fix", str(folder), "--unsafe"], color=True)
+    assert "module.model.layers.*.mlp.up_proj.weight -> model.layers.*.mlp.up_proj.weight (2 tensors)" in result.stdout
+    assert "module.model.norm.weight -> model.norm.weight\n" in result.stdout
+    assert "module.model.\\x1b[31m.weight -> model.\\x1b[31m.weight" in result.stdout
 
 
 def test_write_and_output_exclude_each_other(folder: Path, tmp_path: Path) -> None:
@@ -157,6 +208,11 @@ def test_nothing_to_mend_is_exit_0(tmp_path: Path) -> None:
     assert (result.code, "nothing to mend" in result.stdout) == (0, True)
     assert run("fix", str(folder), "--write").code == 0
     assert not (folder / ".modelcheck").exists()
+
+
+def test_what_is_left_out_is_not_called_nothing(folder: Path) -> None:
+    result = run("fix", str(folder), "--select", "CFG003")
+    assert (result.code, "nothing to mend without --unsafe" in result.stdout) == (0, True)
 
 
 def test_select_names_what_is_mended(folder: Path) -> None:

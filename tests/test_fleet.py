@@ -17,6 +17,7 @@ from support import run
 from modelcheck import UsageError, fleet
 from modelcheck.engine import Options, lint_targets
 from modelcheck.report import TargetReport
+from modelcheck.sources import Access
 from modelcheck.sources.local import LocalFolder
 from modelcheck.testing import write_overlay
 
@@ -57,9 +58,13 @@ def test_a_target_that_kills_its_worker_is_reported_and_the_rest_goes_on() -> No
 
 def test_a_crash_in_us_on_one_target_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = checkpoints(tmp_path, 2)
-    monkeypatch.setattr(
-        "modelcheck.engine.open_source", lambda target, _: 1 / 0 if target == first else LocalFolder(target)
-    )
+
+    def opened(target: str, access: Access) -> LocalFolder:
+        if target == first:
+            raise ZeroDivisionError
+        return LocalFolder(target)
+
+    monkeypatch.setattr("modelcheck.engine.open_source", opened)
     crashed, healthy = lint_targets([first, second], Options())
     assert crashed.internal[0].startswith("internal error: ZeroDivisionError")
     assert (healthy.internal, healthy.error) == ([], None)

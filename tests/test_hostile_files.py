@@ -60,7 +60,9 @@ def in_a_process(folder: Path, *options: str) -> dict[str, Any]:
         assert errors.read() == b""
         [target] = json.loads(output.read())["targets"]
     assert target["internal"] == []
-    assert time.monotonic() - started < SECONDS
+    # Its own work, not what else this machine does.
+    assert usage.ru_utime + usage.ru_stime < SECONDS
+    assert time.monotonic() - started < 4 * SECONDS
     assert usage.ru_maxrss < KILOBYTES
     return dict(target)
 

@@ -74,6 +74,16 @@ def test_what_is_to_come_is_said_before_it_comes(hub: FakeHub, checkpoint: Files
     assert re.search(r"org/large at \w{40}: read 2\d MB of 141 GB", result.stdout)
 
 
+def test_a_rule_on_the_embedding_asks_for_its_shard_alone(hub: FakeHub, checkpoint: Files) -> None:
+    hub.add("org/large", checkpoint)
+    for select in ("untrained-rows", "pad-out-of-range"):
+        report = lint(select=[select])
+        assert not report.skipped
+        assert {r.path.rpartition("/")[2] for r in hub.requests if r.path.endswith(".safetensors")} == {
+            f"model-00001-of-{large.SHARDS:05}.safetensors"
+        }
+
+
 def test_without_weights_only_headers_are_read(hub: FakeHub, checkpoint: Files) -> None:
     hub.add("org/large", checkpoint)
     report = lint(weights="none")

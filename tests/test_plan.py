@@ -218,3 +218,27 @@ def test_a_place_that_is_not_there_is_a_reason_not_a_crash(folder: Path, monkeyp
     proposal = proposed(folder)
     assert proposal.plan.changes == []
     assert "config.json: the place to be changed is not there" in proposal.plan.left_out[0].reason
+
+
+def test_an_error_that_could_not_be_seen_before_is_none_of_the_fixes(tmp_path: Path) -> None:
+    index = {"metadata": {}, "weight_map": {"lm_head.weight": "model-00001-of-00002.safetensors"}}
+    overlay = {
+        "config.json": '{"num_hidden_layers": 3}',
+        "renamed.json": '{"model.safetensors": "model-00001-of-00001.safetensors"}',
+        "model.safetensors.index.json": json.dumps(index),
+    }
+    proposal = proposed(write_overlay(tmp_path / "model", overlay))
+    assert {fix.finding.slug for fix in proposal.plan.fixes} == {"shard-missing"}
+    assert "missing-tensor" in {finding.slug for finding in proposal.after.findings}
+    assert proposal.faults == []
+
+
+def test_a_fault_of_the_base_is_mended_in_the_folder_of_the_base(tmp_path: Path) -> None:
+    base = write_overlay(tmp_path / "base", {"config.json": '{"use_cache": false}'})
+    (tmp_path / "adapter").mkdir()
+    lora = {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj"], "base_model_name_or_path": str(base)}
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(lora))
+    proposal = proposed(tmp_path / "adapter", base=str(base), select=["use-cache-false"])
+    [reason] = {left.reason for left in proposal.plan.left_out}
+    assert reason == f"it would change {base / 'config.json'}, which lies in another folder: run `modelcheck fix` there"
+    assert (proposal.plan.changes, proposal.faults) == ([], [])

@@ -12,13 +12,14 @@ from collections import Counter
 from pathlib import Path
 
 PACKS = ("checks", "fixers", "plugins")
+DATA = ("modelcheck/data/", "modelcheck/output/templates/")
 
 
 def expected(repository: Path) -> set[str]:
     """The names that the tracked files of the core and the packs have in a wheel."""
     command = ["git", "ls-files", "--", "modelcheck", *PACKS]
     tracked = subprocess.check_output(command, cwd=repository, text=True).splitlines()
-    ours = [name for name in tracked if name.endswith((".py", "/py.typed")) or name.startswith("modelcheck/data/")]
+    ours = [name for name in tracked if name.endswith((".py", "/py.typed")) or name.startswith(DATA)]
     return {name if name.startswith("modelcheck/") else f"modelcheck/{name}" for name in ours}
 
 

@@ -50,7 +50,7 @@ def two_template_sources(files: Files, tokenizer_config: JsonObject, target: Tar
 
     Fix safety: safe, tokenizer_config.json gets the text of chat_template.jinja, named templates that of
     additional_chat_templates/. What transformers and vLLM render stays; remove chat_template.jinja if the other one is
-    meant.
+    meant. Not where only runtimes are named that read tokenizer_config.json.
 
     Sources: transformers PR #45851; llama.cpp (gguf-py/gguf/vocab.py); TGI#3247.
     """

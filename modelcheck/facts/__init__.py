@@ -10,7 +10,7 @@ from .config import config, generation_config
 from .conversations import conversations, rendered
 from .dataset import data, dataset
 from .differences import differences
-from .embeddings import embeddings
+from .embeddings import embedding_tensor, embeddings
 from .emitted import emitted
 from .encoded_rows import encoded_rows, row_limit
 from .expected import architecture_table, expected_tensors
@@ -20,6 +20,7 @@ from .gaps import tensor_gaps
 from .heads import tie
 from .leaks import leaks
 from .lora_targets import lora_targets
+from .norm_histogram import norm_histogram
 from .padding import idle_tokens, new_pad, reserved_pads
 from .rebuilt import rebuilt_tokenizer
 from .rope import ropes
@@ -53,6 +54,7 @@ __all__ = [
     "data",
     "dataset",
     "differences",
+    "embedding_tensor",
     "embeddings",
     "emitted",
     "encoded_rows",
@@ -69,6 +71,7 @@ __all__ = [
     "new_pad",
     "new_rows",
     "non_finite",
+    "norm_histogram",
     "quantization",
     "rebuilt_tokenizer",
     "rendered",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelcheck.fact import NotApplicable, fact
+from modelcheck.fact import Missing, NotApplicable, fact
 from modelcheck.sources import Source
 
 from .config import Config
@@ -12,6 +12,7 @@ from .config import config as read_config
 from .embeddings import INPUT
 from .files import Files, JsonObject, some
 from .heads import HEADS
+from .heads import tie as read_tie
 from .tensors import Tensor, Tensors, shards
 from .tensors import tensors as read_tensors
 from .weight_index import weight_index
@@ -59,9 +60,12 @@ class FitsBase:
 
 
 @fact
-def fits_base(tensors: Tensors, base_tensors: Tensors) -> FitsBase:
+def fits_base(tensors: Tensors, base_tensors: Tensors, base_config: Config) -> FitsBase:
     """Compare the headers. The number of rows of embedding and head may differ: tokens may have been added."""
-    own, theirs = ({name: _shape(t) for name, t in side.items() if name != TIED} for side in (tensors, base_tensors))
+    optional = {TIED} if _may_be_tied(base_config) else set()
+    own, theirs = (
+        {name: _shape(t) for name, t in side.items() if name not in optional} for side in (tensors, base_tensors)
+    )
     missing, further = sorted(theirs.keys() - own.keys()), sorted(own.keys() - theirs.keys())
     reshaped = sorted(name for name in own.keys() & theirs.keys() if own[name] != theirs[name])
     parts = [
@@ -74,6 +78,13 @@ def fits_base(tensors: Tensors, base_tensors: Tensors) -> FitsBase:
         if names
     ]
     return FitsBase("; ".join(parts) or None)
+
+
+def _may_be_tied(base_config: Config) -> bool:
+    try:
+        return read_tie(base_config).tied
+    except Missing:
+        return True
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

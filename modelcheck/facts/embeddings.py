@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from modelcheck.fact import Missing, fact
+from modelcheck.fact import Missing, Unfetched, fact
 from modelcheck.sources import Span
 
 from .files import Files, shorten
-from .tensors import Tensor, Tensors
+from .tensors import Shard, Tensor, Tensors, tensors
+from .weight_index import WeightIndex
 
 if TYPE_CHECKING:
     import numpy as np
@@ -222,9 +223,28 @@ def _prints(raw: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 @fact
-def embeddings(files: Files, tensors: Tensors, weights: str, used_rows: frozenset[int] | None = None) -> Embeddings:
+def embedding_tensor(files: Files, shards: Mapping[str, Shard], weight_index: WeightIndex | None = None) -> Tensor:
+    """Where the input embedding lies. Of a model in shards only the header of the one that holds it is read."""
+    try:
+        return input_embedding(tensors(files, holding_embedding(shards, weight_index), weight_index))
+    except Unfetched:
+        raise
+    except Missing:  # the index may be wrong
+        return input_embedding(tensors(files, shards, weight_index))
+
+
+def holding_embedding(shards: Mapping[str, Shard], index: WeightIndex | None) -> Mapping[str, Shard]:
+    """The shards that hold an input embedding by the index; all where it names none that is at hand."""
+    holding = {shard for name, shard in (index.shards if index else {}).items() if _is_input(name)}
+    return {name: shards[name] for name in sorted(holding) if name in shards} or shards
+
+
+@fact
+def embeddings(
+    files: Files, embedding_tensor: Tensor, weights: str, used_rows: frozenset[int] | None = None
+) -> Embeddings:
     """The input embedding of the language model, or with `--weights used` some of its rows."""
-    tensor = input_embedding(tensors)
+    tensor = embedding_tensor
     if weights == "none":
         raise Missing("no tensor data was read", remedy="--weights embeddings")
     if tensor.ggml_type:

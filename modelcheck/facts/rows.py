@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from modelcheck.fact import Missing, NotApplicable, fact
 
 from .config import Config
-from .embeddings import FLOATS, input_embedding
+from .embeddings import FLOATS, holding_embedding, input_embedding
 from .files import Files
 from .tensors import Shard, Tensors
+from .weight_index import WeightIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,12 @@ class Rows:
 
 
 @fact
-def rows(files: Files, shards: Mapping[str, Shard], config: Config | None = None) -> Rows:
+def rows(
+    files: Files, shards: Mapping[str, Shard], weight_index: WeightIndex | None = None, config: Config | None = None
+) -> Rows:
     """From the stored tensor; from vocab_size of config.json where it is not at hand, or packed."""
-    at_hand = {name: tensor for shard in shards.values() for name, tensor in shard.tensors.items()}
+    holding = holding_embedding(shards, weight_index).values()
+    at_hand = {name: tensor for shard in holding for name, tensor in shard.tensors.items()}
     try:
         tensor = input_embedding(Tensors(at_hand, {}))
     except Missing:

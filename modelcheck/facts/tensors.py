@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from modelcheck.fact import Malformed, Missing, fact
+from modelcheck.fact import Malformed, Missing, Unfetched, fact
 from modelcheck.names import INDEX, SINGLE
 
 from .files import Files, json_type, refuse_crowded, shorten
@@ -71,6 +72,46 @@ class Shard:
     broken: Malformed | None = None
 
 
+class Shards(Mapping[str, Shard]):
+    """{file name: header}, each read when it is wanted, and all together where all are."""
+
+    def __init__(self, files: Files, names: Iterable[str]) -> None:
+        self._files, self._names = files, dict.fromkeys(names)
+        self._read: dict[str, Shard] = {}
+        # The network is asked no second time for what it did not give.
+        self._failure: Unfetched | None = None
+
+    def __getitem__(self, name: str) -> Shard:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._read:
+            with self._once():
+                self._read[name] = _shard(self._files, name)
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        unread = [name for name in self._names if name not in self._read]
+        with self._once():
+            self._files.expect((name, 0, min(self._files.size(name), FIRST)) for name in unread)
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @contextmanager
+    def _once(self) -> Iterator[None]:
+        if self._failure:
+            raise self._failure.with_traceback(None)
+        try:
+            yield
+        except Unfetched as failure:
+            self._failure = failure
+            raise
+
+
 @fact
 def shards(files: Files, weight_index: WeightIndex | None = None) -> Mapping[str, Shard]:
     """{file name: header} of the safetensors files that loaders would read and that are in the folder.
@@ -84,8 +125,7 @@ def shards(files: Files, weight_index: WeightIndex | None = None) -> Mapping[str
         names = [n for n in named if n in files and escape(n) is None and not n.endswith(PICKLES)]
     else:
         names = [n for n in files if n.endswith(".safetensors") and "/" not in n and not n.startswith("adapter_")]
-    files.expect((name, 0, min(files.size(name), FIRST)) for name in names)
-    return {name: _shard(files, name) for name in names}
+    return Shards(files, names)
 
 
 def _shard(files: Files, name: str) -> Shard:
@@ -111,6 +151,8 @@ def tensors(files: Files, shards: Mapping[str, Shard], weight_index: WeightIndex
     files.refuse_unpassed(SINGLE)
     if pickle := next((n for n in files if n.endswith(PICKLES)), None):
         raise Missing(f"the weights are pickles ({pickle}), which are never opened", remedy="save them as safetensors")
+    if packed := next((n for n in files if n.endswith(".gguf")), None):
+        raise Missing("the weights are those of a GGUF, which is linted by itself", remedy=f"name the file {packed}")
     if "config.json" not in files:
         files.require(SINGLE, "there are no weights")
     raise Missing("there are no weights in the folder")

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from modelcheck.fact import fact
 
-from .embeddings import FLOATS, input_embedding
+from .embeddings import FLOATS
 from .special_tokens import SpecialTokens, StopIds
-from .tensors import Tensors
+from .tensors import Tensor
 from .tokenizer import Tokenizer
 from .untrained import RESERVED
 
@@ -20,7 +20,7 @@ ADDED_ROWS, ADDED_BYTES = 256, 4 << 20
 
 @fact
 def used_rows(
-    tensors: Tensors,
+    embedding_tensor: Tensor,
     special_tokens: SpecialTokens,
     stop_ids: StopIds,
     tokenizer: Tokenizer | None = None,
@@ -31,8 +31,8 @@ def used_rows(
     The rows of added tokens are what those in use are compared with; the sample, blocks spread evenly, tells what is
     usual.
     """
-    tensor = input_embedding(tensors)
-    number, row = tensor.shape[0], max(1, tensor.shape[1] * FLOATS.get(tensor.dtype, 1))
+    number, width = embedding_tensor.shape
+    row = max(1, width * FLOATS.get(embedding_tensor.dtype, 1))
     used = {*(emitted or {}), *stop_ids.in_force}
     if tokenizer:
         named = (tokenizer.id(token.content) for _, token in special_tokens)

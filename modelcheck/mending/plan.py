@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from modelcheck.change import FileChange
 from modelcheck.edit import Edit, FileEdit, JsonEdit, Note, TensorEdit
@@ -76,7 +76,7 @@ def make(findings: Iterable[Finding], fixers: Sequence[Fixer], facts: Resolver, 
             (f for f in fixers if finding.slug in f.slugs), key=lambda f: (f.option not in allowed.options, not f.safe)
         )
         try:
-            answer = _answer(finding, mending, facts, allowed)
+            answer = _answer(_named_as_fixers_do(finding, facts), mending, facts, allowed)
             if isinstance(answer, Fix):
                 answer = _refused(plan, answer, facts)
         except Exception as bug:
@@ -87,6 +87,13 @@ def make(findings: Iterable[Finding], fixers: Sequence[Fixer], facts: Resolver, 
             plan.left_out += [answer] if answer else []
     plan.contents = contents(plan.edits, facts)
     return plan
+
+
+def _named_as_fixers_do(finding: Finding, facts: Resolver) -> Finding:
+    """The finding with its file by its name in the set-up: it is shown with its folder, where that is another one."""
+    source = facts["source"]
+    name = next((name for name in source.sizes() if source.shown(name) == finding.file), finding.file)
+    return replace(finding, file=name)
 
 
 def _answer(finding: Finding, fixers: Sequence[Fixer], facts: Resolver, allowed: Allowed) -> Fix | LeftOut | None:

@@ -90,9 +90,13 @@ def write(proposal: Proposal, run: Run, renderer: Renderer) -> list[str]:
     if not folder.is_dir():
         raise UsageError(f"{proposal.target}: is on the hub; --output DIR writes a mended copy")
     transaction.apply(folder, proposal.plan.changes)
-    faults = _written_faults(folder, proposal, run, renderer)
-    if faults:
-        transaction.undo(folder)
+    is_right = False
+    try:
+        faults = _written_faults(folder, proposal, run, renderer)
+        is_right = not faults
+    finally:  # whoever interrupts the second lint has not seen that it is right
+        if not is_right:
+            transaction.undo(folder)
     return faults
 
 
@@ -106,10 +110,22 @@ def write_copy(proposal: Proposal, output: Path, run: Run, renderer: Renderer) -
         transaction.write_copy(folder, output, proposal.plan.changes)
     else:
         transaction.write_copy_of(proposal.source, output, proposal.plan.changes)
-    faults = _written_faults(output, proposal, run, renderer)
-    if faults:
-        shutil.rmtree(output)
+    is_right = False
+    try:
+        faults = _written_faults(output, proposal, run, renderer)
+        is_right = not faults
+    finally:
+        if not is_right:
+            shutil.rmtree(output)
     return faults
+
+
+def after_interruption(target: str) -> str:
+    """What an interrupted run has left of a target, in words."""
+    folder = Path(target)
+    if folder.is_dir() and transaction.unfinished(folder):
+        return f"the fix is half done; run `modelcheck undo {target}`, which takes it back"
+    return f"{target} is as it was, and no copy was made"
 
 
 def _opened(target: str, run: Run) -> tuple[Source, Looked]:
@@ -146,7 +162,9 @@ def _faults(before: TargetReport, made: Plan, after: TargetReport) -> list[str]:
         f"the fix of {slug} does not silence it" for slug in mended if has[slug] > max(0, had[slug] - mended[slug])
     ]
     errors = (Counter(f.slug for f in r.findings if f.severity is Severity.ERROR) for r in (before, after))
-    faults += [f"the fixes would bring an error of their own: {slug}" for slug in _new(*errors)]
+    # What could not be checked before may have been there all along; a fix has only brought it to light.
+    unknown = {skipped.slug for skipped in before.skipped}
+    faults += [f"the fixes would bring an error of their own: {s}" for s in _new(*errors) if s not in unknown]
     unchecked = (Counter(s.slug for s in r.skipped) for r in (before, after))
     faults += [f"after the fixes, {slug} could not be checked any more" for slug in _new(*unchecked)]
     return faults

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from modelcheck.check import Check
+from modelcheck.packs import Catalogue
 from modelcheck.report import TargetReport
 
+if TYPE_CHECKING:
+    from modelcheck.run import Run
 
-def document(form: str, reports: Iterable[TargetReport], checks: Sequence[Check]) -> str:
-    """The whole run as JSON, SARIF or GitHub workflow commands."""
+
+def document(form: str, reports: Iterable[TargetReport], catalogue: Catalogue, run: Run) -> str:
+    """The whole run as JSON, SARIF, a page of HTML or GitHub workflow commands."""
     if form == "json":
         from . import json
 
@@ -18,7 +22,11 @@ def document(form: str, reports: Iterable[TargetReport], checks: Sequence[Check]
     if form == "sarif":
         from . import sarif
 
-        return sarif.render(reports, checks)
+        return sarif.render(reports, catalogue.checks)
+    if form == "html":
+        from . import html
+
+        return html.render(reports, catalogue, run)
     from . import github
 
     return github.render(reports)

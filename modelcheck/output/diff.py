@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +38,7 @@ def render(proposal: Proposal) -> str:
     lines += _fixes(proposal)
     for change in proposal.plan.changes:
         lines += _file(change, proposal.facts["files"])
-    lines += _tensors(proposal)
+    lines += map(printable, _together(_tensors(proposal)))
     lines += _model_sees(proposal)
     return "\n".join([*lines, *_summary(proposal)])
 
@@ -53,7 +55,9 @@ def outcome(proposal: Proposal, output: str | None, *, written: bool) -> str:
             return "  nothing was written; --output DIR fetches the model and writes a mended copy"
         space = _bytes(needed_space(Path(place), proposal.plan.changes))
         return f"  nothing was written; --write changes {place} (and needs {space} of disk), --output DIR writes a copy"
-    return "  nothing to mend"
+    if any(left.unsafe for left in proposal.plan.left_out):
+        return "  nothing to mend without --unsafe"
+    return "  nothing that can be mended" if proposal.plan.left_out else "  nothing to mend"
 
 
 def _fixes(proposal: Proposal) -> Iterator[str]:
@@ -78,9 +82,9 @@ def _file(change: FileChange, files: Files) -> Iterator[str]:
     if any(isinstance(piece, Kept) for piece in change.pieces or ()):
         if change.patches is not None:
             written = sum(len(content) for _, content in change.patches)
-            yield f"\n{change.name}: {_bytes(written)} of {_bytes(change.size)} written in place"
+            yield f"\n{printable(change.name)}: {_bytes(written)} of {_bytes(change.size)} written in place"
         else:
-            yield f"\n{change.name}: written anew, {_bytes(change.size)}"
+            yield f"\n{printable(change.name)}: written anew, {_bytes(change.size)}"
         return
     old = files.read(change.name) if change.seen else b""
     new = b"".join(piece for piece in change.pieces or () if isinstance(piece, bytes))
@@ -127,6 +131,18 @@ def _tensors(proposal: Proposal) -> Iterator[str]:
 
     for name, rows_of_it in set_rows.items():
         yield from _rows(name, rows_of_it, proposal.facts)
+
+
+def _together(lines: Iterable[str]) -> Iterator[str]:
+    """Lines that differ in nothing but numbers between dots as one: layers, experts."""
+    alike = Counter(map(_pattern, lines_of := list(lines)))
+    first = {_pattern(line): line for line in reversed(lines_of)}
+    for pattern, number in alike.items():
+        yield f"{pattern} ({number} tensors)" if number > 1 else first[pattern]
+
+
+def _pattern(line: str) -> str:
+    return re.sub(r"(?<=\.)\d+(?=\.)", "*", line)
 
 
 def _rows(name: str, rows: Mapping[int, NDArray[np.float32]], facts: Resolver) -> Iterator[str]:
@@ -187,7 +203,8 @@ def _summary(proposal: Proposal) -> Iterator[str]:
         text += f"; {unsafe} left out as unsafe (--unsafe mends them)"
     if others := len(proposal.plan.left_out) - unsafe:
         text += f"; {others} left out for the reasons above"
-    yield f"\n  {text}; {len(left)} error{'s' * (len(left) != 1)} or warnings stay"
+    stay = "1 error or warning stays" if len(left) == 1 else f"{len(left)} errors or warnings stay"
+    yield f"\n  {text}; {stay}"
 
 
 def _bytes(number: float) -> str:

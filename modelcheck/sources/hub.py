@@ -27,6 +27,8 @@ GAP = 128 << 10
 STEP, TOGETHER = 2 << 20, 64 << 20
 # A run that reads more than this keeps the rest no longer than it needs it.
 KEPT = cache.LIMIT // 2
+# The same where our cache cannot be written, and memory has to do.
+HELD = 64 << 20
 
 
 class HubRepository:
@@ -44,7 +46,7 @@ class HubRepository:
         here = self._local.sizes() if self._local else {}
         self._here = {name for name, (size, _) in listing.files.items() if here.get(name) == size}
         self._pieces: dict[str, Pieces] = {}
-        self._kept = 0
+        self._kept = self._held = 0
 
     def sizes(self) -> Mapping[str, int]:
         return {name: size for name, (size, _) in self.listing.files.items()}
@@ -110,7 +112,7 @@ class HubRepository:
 
     def _window(self, name: str, start: int, stop: int) -> bytes:
         steps = [(at, min(at + STEP, stop)) for at in range(start, stop, STEP)]
-        if self._kept > KEPT:
+        if self._kept > KEPT or self._held > HELD:
             return b"".join(self._come([(name, step) for step in steps]))
         self._keep([(name, hole) for step in steps for hole in self._of(name).holes(*step)])
         return self.read(name, start, stop)
@@ -122,8 +124,9 @@ class HubRepository:
     def _keep(self, wanted: list[tuple[str, tuple[int, int]]]) -> None:
         self._transfer.expect(sum(stop - start for _, (start, stop) in wanted), _some({name for name, _ in wanted}))
         for (name, (start, _)), data in zip(wanted, self._come(wanted), strict=True):
-            self._of(name).put(start, data)
+            on_disk = self._of(name).put(start, data)
             self._kept += len(data)
+            self._held += 0 if on_disk else len(data)
 
     def _come(self, wanted: list[tuple[str, tuple[int, int]]]) -> Iterator[bytes]:
         """The bytes of ranges, several asked for at once."""

@@ -51,9 +51,11 @@ class Client:
 
     def __init__(self, endpoint: str, transfer: Transfer) -> None:
         """Raises Unreachable where huggingface_hub is not installed, or its environment variables mean nothing."""
-        self.endpoint, self._transfer = endpoint, transfer
+        # Messages show it without the name and password that may stand in it.
+        self.endpoint, self._url, self._transfer = re.sub("//[^/@]*@", "//", endpoint), endpoint, transfer
+        wrong = f"HF_ENDPOINT is {self.endpoint!r}, expected a URL such as https://huggingface.co"
         if not re.match("https?://[^/]", endpoint):
-            raise Unreachable(f"HF_ENDPOINT is {endpoint!r}, expected a URL such as https://huggingface.co")
+            raise Unreachable(wrong)
         said = os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or "10"
         try:
             self._seconds = float(said)
@@ -63,15 +65,22 @@ class Client:
             from huggingface_hub import get_session, get_token
         except ImportError:
             raise Unreachable("huggingface_hub is not installed: `pip install huggingface_hub`") from None
+        except ValueError:  # it takes the URL apart when it is imported
+            raise Unreachable(wrong) from None
         from modelcheck import __version__
 
-        self._session: Any = get_session()
+        try:
+            self._session: Any = get_session()
+        except (ImportError, ValueError) as error:
+            raise Unreachable(f"the proxy cannot be used ({error}){_proxies()}") from None
         made_by = next(c.__module__ for c in type(self._session).__mro__ if c.__module__.startswith("httpx"))
         # httpx in huggingface_hub 1, httpx2 in 2.
         self._http: Any = import_module(made_by.partition(".")[0])
         # Not build_hf_headers: where it thinks that an agent runs it, it asks the hub for a list of agents.
         self._headers = {"user-agent": f"modelcheck/{__version__}"}
         if not hub_cache.is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") and (token := get_token()):
+            if not token.isascii():
+                raise Unreachable("your token (HF_TOKEN) holds characters that no token has; `hf auth login`")
             self._headers["authorization"] = f"Bearer {token}"
         self._down: str | None = None
 
@@ -92,7 +101,7 @@ class Client:
             pause = FIRST_PAUSE * 2 ** (attempt - 1)
             last = attempt == TRIES
             try:
-                answer = self._once(self.endpoint + path, most, span)
+                answer = self._once(self._url + path, most, span)
                 if answer.status not in RETRIED:
                     return answer
                 problem = f"{self.endpoint} answers {answer.status}"
@@ -112,7 +121,7 @@ class Client:
         if isinstance(error, self._http.TimeoutException):
             return f"{self.endpoint} did not answer within {self._seconds:g} s (HF_HUB_DOWNLOAD_TIMEOUT)"
         if isinstance(error, self._http.ConnectError):
-            return f"{self.endpoint} cannot be reached ({error})"
+            return f"{self.endpoint} cannot be reached ({error}){_proxies()}"
         return f"{self.endpoint} broke off its answer ({error})"
 
     def _once(self, url: str, most: int, span: tuple[int, int] | None) -> Answer:
@@ -157,6 +166,11 @@ class Client:
         if len(body) != (most if span else length if length is not None else len(body)):
             raise _Broken(f"after {len(body)} of {most if span else length} bytes")
         return bytes(body)
+
+
+def _proxies() -> str:
+    names = [name for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY") if {name, name.lower()} & os.environ.keys()]
+    return f"; is {' or '.join(names)} right?" if names else ""
 
 
 def _origin(url: str) -> tuple[str, str, int]:

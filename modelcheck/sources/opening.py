@@ -7,18 +7,24 @@ import re
 from pathlib import Path
 
 from modelcheck.errors import UsageError
+from modelcheck.names import CONVERTIBLE
 from modelcheck.sources import Access, Source, hub_cache
 from modelcheck.sources.local import LocalFolder
 
 # A file of a model that is split.
 PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+# A file of a checkpoint ends with one of these.
+OURS = (".json", ".jinja", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".py")
 # With one of these a folder is a checkpoint, whatever else lies in it.
 CHECKPOINT = ("config.json", "tokenizer.json", "tokenizer_config.json", "adapter_config.json")
 
 
-def is_hub_id(target: str | os.PathLike[str]) -> bool:
-    """Whether a target means the hub. A path object never does."""
-    return isinstance(target, str) and not os.path.lexists(target) and hub_cache.is_repo_id(target)
+def kind(target: str | os.PathLike[str]) -> str:
+    """What a target means, there or not: `folder`, `gguf` or `hub`. A path object never means the hub."""
+    if str(target).endswith(".gguf") and not Path(target).is_dir():
+        return "gguf"
+    is_id = isinstance(target, str) and not os.path.lexists(target) and hub_cache.is_repo_id(target)
+    return "hub" if is_id else "folder"
 
 
 def open_source(target: str | os.PathLike[str], access: Access) -> Source:
@@ -26,24 +32,36 @@ def open_source(target: str | os.PathLike[str], access: Access) -> Source:
 
     A folder that holds nothing but one model's GGUFs is that model. Raises UsageError with what to do.
     """
-    path = Path(target)
-    if path.suffix == ".gguf" and not path.is_dir():
+    if target == "":
+        raise UsageError("the target is empty (an unset variable?); name a folder, a GGUF file or a hub id")
+    path, means = Path(target), kind(target)
+    if means == "hub":
+        from modelcheck.sources.pinning import open_repository
+
+        return _with_something(str(target), open_repository(str(target), access))
+    if access.revision and path.exists():
+        raise UsageError(f"{path}: is a {'file' if means == 'gguf' else means}; --revision is for hub ids")
+    if means == "gguf":
         if not path.exists():
             raise UsageError(f"{path}: no such file")
         return _gguf(path)
-    if is_hub_id(target):
-        from modelcheck.sources.pinning import open_repository
-
-        return open_repository(str(target), access)
     source = LocalFolder(target)
-    if access.revision:
-        raise UsageError(f"{path}: is a folder; --revision is for hub ids")
     names = sorted(name for name in source.sizes() if name.endswith(".gguf"))
     if not names or any(n in CHECKPOINT or n.endswith(".safetensors") for n in source.sizes()):
-        return source
+        return _with_something(str(path), source)
     if len({PART.sub("", name) for name in names}) > 1:
         raise UsageError(f"{path}: holds {len(names)} GGUF files; name the one to lint, such as {path / names[0]}")
     return _gguf(path / names[0])
+
+
+def _with_something(target: str, source: Source) -> Source:
+    """The source, if it holds a file that a rule reads. Raises UsageError: nothing to check must not read as fine."""
+    names = sorted(source.sizes())
+    if any(name.endswith(OURS) or name in CONVERTIBLE for name in names):
+        return source
+    if packed := next((name for name in names if name.endswith(".gguf")), None):
+        raise UsageError(f"{target}: holds GGUFs, which are read on this machine: `hf download {target} {packed}`")
+    raise UsageError(f"{target}: holds no configuration, tokenizer, template or weights, there is nothing to lint")
 
 
 def _gguf(path: Path) -> Source:

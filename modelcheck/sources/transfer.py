@@ -30,7 +30,7 @@ class Transfer:
             if not self._announced or new < MUCH:
                 return
         print(f"modelcheck: {self._name}: {megabytes(new)} to come ({what})", file=sys.stderr)  # noqa: T201
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not _is_worker():
             self._draw(new)
 
     def advance(self, size: int) -> None:
@@ -64,6 +64,13 @@ class Transfer:
                 self._bar.add_task(self._name, total=0)
                 self._bar.start()
             self._bar.update(0, total=self._bar.tasks[0].total + size)
+
+
+def _is_worker() -> bool:
+    """Whether this is one of several processes of a run: their bars would wipe each other away, and the report."""
+    from multiprocessing import current_process
+
+    return current_process().name != "MainProcess"
 
 
 def megabytes(size: float) -> str:

@@ -69,7 +69,7 @@ def _staged(output: Path, mode: int) -> Iterator[Path]:
     except BaseException as error:
         shutil.rmtree(staged, ignore_errors=True)
         if isinstance(error, OSError):
-            raise UsageError(f"{told(error)}: no copy was made") from None
+            raise UsageError(f"--output {output}: {told(error)}: no copy was made") from None
         raise
 
 

@@ -23,6 +23,7 @@ def undo(folder: Path) -> list[str]:
     """
     if not os.path.lexists(folder / HOME):
         return []
+    folder = folder.resolve()  # no name on the way to a file may be a link
     with locked(folder):
         try:
             return [line for journal in journals(folder)[-1:] for line in restore(journal)]
@@ -35,6 +36,7 @@ def forget(folder: Path) -> None:
     """Drop all journals: the files stay as they are, even half done. Raises UsageError for what is not ours."""
     if not os.path.lexists(folder / HOME):
         return
+    folder = folder.resolve()
     with locked(folder):
         try:
             # The oldest first: what a crash leaves can still be undone, in its order.

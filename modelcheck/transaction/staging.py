@@ -41,8 +41,8 @@ def check_space(folder: Path, changes: Sequence[FileChange]) -> None:
     """Raises UsageError where the changes do not fit."""
     free, needed = os.statvfs(folder), needed_space(folder, changes)
     if free.f_bavail * free.f_frsize < needed:
-        has = f"has {free.f_bavail * free.f_frsize / 1e6:,.1f} MB free"
-        raise UsageError(f"{folder}: {has}, expected {needed / 1e6:,.1f} MB: nothing was changed; make room first")
+        has = f"has {free.f_bavail * free.f_frsize:,} bytes free"
+        raise UsageError(f"{folder}: {has}, expected {needed:,}: nothing was changed; make room first")
 
 
 def stage(journal: Journal, number: int, change: FileChange) -> Entry:

@@ -27,6 +27,7 @@ def apply(folder: Path, changes: Sequence[FileChange]) -> None:
     if not changes:
         return
     check_folder(folder)
+    folder = folder.resolve()  # no name on the way to a file may be a link
     with locked(folder):
         if unfinished(folder):
             remedy = f"take it back first: modelcheck undo {folder}"

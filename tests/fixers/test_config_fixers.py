@@ -134,6 +134,17 @@ def test_where_the_tensors_no_longer_fit_copying_the_config_is_refused(phi3: Pat
     assert all("to copy it is no help" in left.reason for left in proposal.plan.left_out)
 
 
+def test_a_head_that_is_lost_is_not_hidden_by_the_config_of_the_base(phi3: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    folder = tuned(phi3, tmp_path / "tuned", {"architectures": ["Phi3Model"]})
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: t for name, t in tensors.items() if name != "lm_head.weight"}, folder / "model.safetensors")
+    proposal = proposed(folder, unsafe=True, base=str(phi3))
+    assert (proposal.plan.changes, proposal.faults) == ([], [])
+    assert any("'lm_head.weight' of the base is not in" in left.reason for left in proposal.plan.left_out)
+
+
 def test_added_tokens_do_not_hinder_the_restoring(phi3: Path, tmp_path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 

@@ -168,6 +168,13 @@ def test_named_templates_follow_their_files(named: type, tmp_path: Path) -> None
     assert rendered(folder, ask=True) == rendered(proposal.folder, ask=True)
 
 
+def test_a_template_in_use_is_not_replaced(tmp_path: Path) -> None:
+    overlay = {"chat_template.jinja": LOOP + PROMPT, "tokenizer_config.json": {"chat_template": PROMPT + LOOP}}
+    proposal, _ = mend(tmp_path, overlay, select=["two-template-sources"], target=["llama.cpp"])
+    assert proposal.plan.changes == []
+    assert "would then get another prompt" in proposal.plan.left_out[0].reason
+
+
 # The turn's end is <|im_end|> (3), which no file below names.
 UNHEARD = {
     "tokenizer_config.json": {"eos_token": "<|reserved_0|>"},

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakehub import FakeHub
 from support import run
 from test_fleet import checkpoints, without_times
 
@@ -49,6 +50,26 @@ def test_a_cluster_gives_the_same_reports_in_the_same_order(tmp_path: Path, sche
     targets = [*checkpoints(tmp_path, 20), str(tmp_path / "none")]
     alone = list(lint_targets(targets, Options()))
     assert without_times(list(fleet.lint_many(targets, Options(), 1, scheduler))) == without_times(alone)
+
+
+def test_hub_ids_on_a_cluster(hub: FakeHub, tmp_path: Path) -> None:
+    # A cluster that begins here: its workers have the variables of the hub.
+    pipe = subprocess.PIPE
+    script = tmp_path / "cluster.py"
+    script.write_text(CLUSTER)
+    process = subprocess.Popen([sys.executable, script, "1"], stdin=pipe, stdout=pipe, text=True)
+    assert process.stdout
+    try:
+        address = process.stdout.readline().strip()
+        targets = [f"org/model-{number}" for number in range(6)]
+        for number, target in enumerate(targets):
+            hub.add(target, {path.name: path.read_bytes() for path in Path(checkpoints(tmp_path, 6)[number]).iterdir()})
+        list(lint_targets(targets, Options()))  # so that both find the same in our cache
+        alone = list(lint_targets(targets, Options()))
+        assert without_times(list(fleet.lint_many(targets, Options(), 1, address))) == without_times(alone)
+        assert [bool(report.findings) for report in alone] == [number % 3 == 0 for number in range(6)]
+    finally:
+        process.communicate(timeout=60)
 
 
 def test_the_command_line_on_a_cluster(tmp_path: Path, scheduler: str) -> None:
