@@ -311,7 +311,8 @@ def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_module_that_the_interpreter_lacks_is_named(tmp_path: Path) -> None:
-    answer = Worker(tmp_path / "log", preload=("no_such_module",)).ask({"stage": "audit"}, 60)
+    with Worker(tmp_path / "log", preload=("no_such_module",)) as worker:
+        answer = worker.ask({"stage": "audit"}, 60)
     assert isinstance(answer, Failed)
     assert "No module named 'no_such_module'): install modelcheck[finetune]" in answer.message
 

@@ -25,7 +25,8 @@ from modelcheck.finetune.workers import Place, Workers
 
 FOLDER = ".modelcheck"
 # Prompts on which adapter, merged and saved model are compared, and rows are held against what evaluation asks.
-COMPARED = 16
+COMPARED = 8
+REHEARSED = 2
 # Training rows that are rendered in search of tokens that the base never learned.
 RENDERED = 200
 Say = Callable[[str], None]
@@ -160,7 +161,7 @@ class Work:
             "recipe": recipe.plain(),
             "evaluated": self._evaluated_base(),
             "folder": str(folder),
-            "prompts": self.prompt_ids,
+            "prompts": self.prompt_ids[:REHEARSED],
             "gen": self.job.plain()["eval"]["gen"],
             "stop_ids": list(self.prompts(self.base).stop_ids),
         }
