@@ -200,3 +200,8 @@ def test_the_language_model_of_a_multimodal_model(tmp_path: Path) -> None:
         facts = {"config": Config(root, root["text_config"], "/text_config"), "tensors": stored(shapes), "shards": {}}
         [finding] = missing_tensor.on(**facts)
         assert finding.at == lost
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "../vllm/0", "", None, 7])
+def test_what_is_no_model_type_has_no_table(name: object) -> None:
+    assert table(name) is None
