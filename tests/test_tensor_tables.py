@@ -22,6 +22,7 @@ from modelcheck.checks.config import vocab_size_rows
 from modelcheck.checks.weights import head_missing, missing_tensor, wrapper_prefix
 from modelcheck.errors import UsageError
 from modelcheck.facts.config import Config
+from modelcheck.facts.expected import table
 from modelcheck.facts.periodic import periodic_gaps
 from modelcheck.facts.tensors import Tensor, Tensors
 
