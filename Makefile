@@ -11,7 +11,7 @@ demo: $(VENV)/core.stamp
 	$(BIN)/modelcheck demo
 
 test: lint
-	$(BIN)/python -m pytest --durations 5
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 5
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check

@@ -111,7 +111,7 @@ def test_output_writes_a_mended_copy_and_leaves_the_original(folder: Path, tmp_p
     }
 
 
-@pytest.mark.parametrize("step", ["transaction.disk.rename", "fix._written_faults"])
+@pytest.mark.parametrize("step", ["transaction.disk.rename", "mending.proposal._written_faults"])
 def test_ctrl_c_leaves_the_folder_as_it_was_and_says_so(
     step: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
