@@ -35,7 +35,7 @@ lr = 2e-4
 batch = 2
 grad_accum = 1
 schedule = { warmup = 0.2, anneal_last = 0.5 }
-eval_every = 0.5
+eval_every = 100
 report_to = []
 args = { gradient_checkpointing = false }
 
