@@ -8,12 +8,12 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from modelcheck.engine import Options
 from modelcheck.finding import Finding, Severity
 from modelcheck.mending.plan import Allowed
-from modelcheck.mending.proposal import Proposal, propose
+from modelcheck.mending.proposal import Proposal, propose, write
 from modelcheck.render.renderer import Renderer
 from modelcheck.run import Run
 from modelcheck.sources.local import LocalFolder
@@ -65,9 +65,41 @@ def run(*arguments: str) -> Result:
 
 def proposed(folder: Path, *, unsafe: bool = False, options: Collection[str] = (), **set_up: Any) -> Proposal:
     """What `modelcheck fix` would do to a folder; `set_up` are options of lint: target, base, lora, select."""
-    run = Run(Options(**set_up), Severity.ERROR, strict=False, per_model_ignore=())
     with Renderer() as renderer:
-        return propose(str(folder), run, Allowed(unsafe, frozenset(options)), renderer)
+        return propose(str(folder), _run(set_up), Allowed(unsafe, frozenset(options)), renderer)
+
+
+def mended(folder: Path, *, unsafe: bool = False, options: Collection[str] = (), **set_up: Any) -> Proposal:
+    """The same, written; nothing of it may be a fault of ours."""
+    run = _run(set_up)
+    with Renderer() as renderer:
+        proposal = propose(str(folder), run, Allowed(unsafe, frozenset(options)), renderer)
+        assert proposal.faults == []
+        assert write(proposal, run, renderer) == []
+    return proposal
+
+
+def _run(set_up: dict[str, Any]) -> Run:
+    return Run(Options(**set_up), Severity.ERROR, strict=False, per_model_ignore=())
+
+
+class State(NamedTuple):
+    """What must not change of a file that is left alone, and what `undo` brings back."""
+
+    content: bytes
+    mode: int
+    mtime_ns: int
+
+
+def state(folder: Path) -> dict[str, State]:
+    """{relative path: state} of every file under a folder but what `undo` keeps."""
+    found = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if path.is_file() and name.parts[0] != ".modelcheck":
+            status = path.stat()
+            found[str(name)] = State(path.read_bytes(), status.st_mode, status.st_mtime_ns)
+    return found
 
 
 def contents(folder: Path) -> dict[str, bytes]:
