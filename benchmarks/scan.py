@@ -37,8 +37,10 @@ def forget():
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 def read():
-    for piece in files.stream(NAME, 0, files.size(NAME), 1 << 20):
-        pass
+    buffer, at = bytearray(1 << 20), 0
+    with open(os.path.join(sys.argv[1], NAME), "rb", buffering=0) as file:
+        while got := os.preadv(file.fileno(), [buffer], at):
+            at += got
 
 def timed(work):
     if sys.argv[2] == "cold":

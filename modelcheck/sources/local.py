@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import cycle
 from pathlib import Path
 
 from modelcheck.errors import UsageError
 from modelcheck.names import JOURNALS, TEMPLATE_FOLDER
 
-# Two steps of 32 MB keep a disk of a gigabyte a second busy while one of them is looked at; of 8 MB it waited.
-AHEAD = 32 << 20
+# Blocks that are read while one is looked at. Of a megabyte each, the two threads waited for each other.
+AHEAD, BLOCK = 2, 8 << 20
 
 # (inode, size in bytes, time of the last change in nanoseconds) of a file.
 Status = tuple[int, int, int]
@@ -49,17 +52,16 @@ class LocalFolder:
         return b"".join(bytes(piece) for piece in self.stream(name, start, stop, stop - start))
 
     def stream(self, name: str, start: int, stop: int, chunk: int) -> Iterator[memoryview]:
-        buffer = memoryview(bytearray(min(chunk, stop - start)))
         descriptor = _open_regular(self.path / name)
-        asked = start + chunk  # a single piece needs nothing read ahead
         try:
-            while start < stop:
-                piece = buffer[: stop - start]
-                if start >= asked:
-                    asked = _ask_ahead(descriptor, start)
-                _fill(descriptor, piece, start)
+            if stop - start > BLOCK:
+                yield from _read_ahead(descriptor, start, stop, chunk)
+                return
+            buffer = memoryview(bytearray(min(chunk, stop - start)))
+            for at in range(start, stop, chunk):
+                piece = buffer[: stop - at]
+                _fill(descriptor, piece, at)
                 yield piece
-                start += len(piece)
         finally:
             os.close(descriptor)
 
@@ -103,11 +105,28 @@ def _refuse_unfinished(folder: Path) -> None:
             )
 
 
-def _ask_ahead(descriptor: int, start: int) -> int:
-    """Let the system read on from `start` while we compute. Returns where to ask again."""
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, start, 2 * AHEAD, os.POSIX_FADV_WILLNEED)
-    return start + AHEAD
+def _read_ahead(descriptor: int, start: int, stop: int, chunk: int) -> Iterator[memoryview]:
+    """The pieces, from blocks that another thread reads while one is looked at: disk and processor work at once."""
+    size = max(1, BLOCK // chunk) * chunk
+    buffers = cycle([memoryview(bytearray(min(size, stop - start))) for _ in range(AHEAD + 1)])
+
+    def read(at: int) -> memoryview:
+        block = next(buffers)[: stop - at]
+        _fill(descriptor, block, at)
+        return block
+
+    pool = ThreadPoolExecutor(1)
+    try:
+        waiting: deque[Future[memoryview]] = deque()
+        for at in range(start, stop + AHEAD * size, size):
+            if at < stop:
+                waiting.append(pool.submit(read, at))
+            if len(waiting) == AHEAD or (at >= stop and waiting):
+                block = waiting.popleft().result()
+                for low in range(0, len(block), chunk):
+                    yield block[low : low + chunk]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _fill(descriptor: int, piece: memoryview, start: int) -> None:
