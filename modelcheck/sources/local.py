@@ -54,14 +54,15 @@ class LocalFolder:
     def stream(self, name: str, start: int, stop: int, chunk: int) -> Iterator[memoryview]:
         descriptor = _open_regular(self.path / name)
         try:
-            if stop - start > BLOCK:
+            if chunk <= BLOCK < stop - start:
                 yield from _read_ahead(descriptor, start, stop, chunk)
                 return
             buffer = memoryview(bytearray(min(chunk, stop - start)))
-            for at in range(start, stop, chunk):
-                piece = buffer[: stop - at]
-                _fill(descriptor, piece, at)
+            while start < stop:
+                piece = buffer[: stop - start]
+                _fill(descriptor, piece, start)
                 yield piece
+                start += len(piece)
         finally:
             os.close(descriptor)
 
