@@ -192,5 +192,5 @@ def test_memory_is_flat(tmp_path: Path, record_property: Callable[[str, str], No
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert np.allclose(found.spread, 1, atol=0.05)
-    assert peak < 8 << 20
+    assert peak < 32 << 20  # three blocks of reading ahead
     record_property("figure", f"mean and spread of a {rows * width * 4 / 1e6:.0f} MB embedding: {peak / 1e6:.1f} MB")
