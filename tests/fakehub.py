@@ -102,13 +102,7 @@ class FakeHub:
         self.requests.clear()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        hub = self
-
-        class Handler(_Handler):
-            pass
-
-        Handler.hub = hub
-        return Handler
+        return type("Handler", (_Handler,), {"hub": self})
 
 
 def size(content: bytes | Content) -> int:
@@ -136,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
     hub: FakeHub
 
     def log_message(self, *args: Any) -> None:
-        pass
+        """Say nothing: requests are kept and counted, not printed."""
 
     def do_HEAD(self) -> None:
         self._serve()

@@ -47,8 +47,7 @@ def as_text(value: Any, name: str) -> str:
 def template_problem(pattern: str) -> str | None:
     """What is wrong with a pattern, or None."""
     try:
-        for _ in _pieces(pattern) if "{" in pattern else ():
-            pass
+        list(_pieces(pattern) if "{" in pattern else ())
     except BadValue as error:
         return str(error)
     return None

@@ -124,8 +124,11 @@ class Worker:
         if self._process and self._process.poll() is None:
             with suppress(ProcessLookupError, KeyboardInterrupt, _Silence):
                 os.killpg(self._process.pid, signal.SIGTERM)
-                while self._next(time.monotonic() + grace)["event"] != "ended":
-                    pass
+                # A stage that goes on talking has no longer than one that is silent.
+                deadline = time.monotonic() + grace
+                event = self._next(deadline)
+                while event["event"] != "ended":
+                    event = self._next(deadline)
         self.kill()
 
     def kill(self) -> None:
@@ -200,8 +203,11 @@ class Worker:
         return answer or event
 
     def _next(self, deadline: float) -> Event:
+        # Asked first: a stage that talks without a pause would never be found silent.
+        if (left := deadline - time.monotonic()) <= 0:
+            raise _Silence("timeout")
         try:
-            event = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
+            event = self._events.get(timeout=left)
         except queue.Empty:
             raise _Silence("timeout") from None
         if event is None:

@@ -1,0 +1,54 @@
+"""A stage that goes on talking is held to the same limits as one that is silent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelcheck.finetune.stage import Failed, Worker
+
+IGNORES = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+
+
+@pytest.fixture
+def chatterer(tmp_path: Path) -> Iterator[Worker]:
+    """A worker whose process does not end by itself and which reports progress without a pause."""
+    (tmp_path / "log").touch()
+    worker = Worker(tmp_path / "log")
+    worker._process = subprocess.Popen(
+        [sys.executable, "-c", IGNORES], stdin=subprocess.PIPE, text=True, start_new_session=True
+    )
+    over = threading.Event()
+
+    def talk() -> None:
+        while not over.wait(0.0005):
+            for _ in range(50):
+                worker._events.put({"event": "progress"})
+
+    talking = threading.Thread(target=talk)
+    talking.start()
+    yield worker
+    over.set()
+    talking.join()
+    worker.kill()
+
+
+def test_it_is_ended_when_its_grace_is_over(chatterer: Worker) -> None:
+    began = time.monotonic()
+    chatterer.stop(grace=0.3)
+    assert 0.3 <= time.monotonic() - began < 5
+    assert chatterer._process is None
+
+
+def test_it_runs_into_the_timeout_of_its_job(chatterer: Worker) -> None:
+    began = time.monotonic()
+    answer = chatterer.ask({"stage": "train"}, timeout=0.3)
+    assert time.monotonic() - began < 5
+    assert isinstance(answer, Failed)
+    assert answer.kind == "timeout"
