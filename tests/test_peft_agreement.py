@@ -109,7 +109,12 @@ def said(base: Path, lora: dict[str, Any], folder: Path) -> LoraTargets:
     return targets
 
 
-@pytest.mark.parametrize(("family", "lora", "slugs"), COMBINATIONS, ids=str)
+def named(value: object) -> str:
+    """The same in every process of a parallel run, which the order of a set is not."""
+    return " ".join(sorted(value)) or "silent" if isinstance(value, set) else str(value)
+
+
+@pytest.mark.parametrize(("family", "lora", "slugs"), COMBINATIONS, ids=named)
 def test_headers_say_what_peft_does(
     family: str, lora: dict[str, Any], slugs: set[str], bases: Any, tmp_path: Path
 ) -> None:
