@@ -43,6 +43,7 @@ print(json.dumps({**spent, "total": time.perf_counter() - began, "bad": bad}))
 GENERATE = """
 import json, sys, time, torch
 from pathlib import Path
+from modelcheck.finetune.engines import Prompt
 from modelcheck.finetune.engines.transformers import Engine
 from modelcheck.finetune.job import Generation
 from modelcheck.finetune.prompts import Prompts
@@ -52,12 +53,13 @@ torch.set_num_threads(1)
 folder, rows = Path(sys.argv[1]), [json.loads(line) for line in Path(sys.argv[2]).read_text().splitlines()]
 with Prompts(folder) as made:
     prompts = dict(enumerate(made.ids([{"role": "user", "content": row["question"]}] for row in rows)))
-engine = Engine(str(folder), "float32")
+engine = Engine(str(folder), "float32", 64)
+asked = {key: Prompt(ids) for key, ids in prompts.items()}
 gen = GenerationConfig(max_new_tokens=16, do_sample=False, eos_token_id=2, pad_token_id=0)
 keys = sorted(prompts, key=lambda key: -len(prompts[key]))
 
 def ours():
-    return sum(len(batch) for batch in engine.answers(prompts, Generation(max_tokens=16), (2,), 64))
+    return sum(len(batch) for batch in engine.answers(asked, Generation(max_tokens=16), (2,)))
 
 def bare():
     for start in range(0, len(keys), 64):

@@ -76,8 +76,9 @@ def generate(ask: Ask, folder: Path, prompts: Any, **changes: Any) -> dict[str, 
         if event["event"] == "batch":
             found.update({answer["key"]: answer for answer in event["answers"]})
 
-    keyed = {str(i): prompt for i, prompt in enumerate(prompts)}
-    request = {"folder": str(folder), "dtype": "float32", "gen": GREEDY, "stop_ids": [2], "batch_size": "auto"}
+    keyed = {str(i): {"ids": prompt} for i, prompt in enumerate(prompts)}
+    request = {"folder": str(folder), "dtype": "float32", "gen": GREEDY, "stop_ids": [2]}
+    request["engine"] = {"backend": "transformers", "batch_size": changes.pop("batch_size", "auto")}
     ask("generate", hear, **{**request, "prompts": keyed, **changes})
     return found
 

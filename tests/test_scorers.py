@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelcheck import UsageError
+from modelcheck.dataset.example import Example
 from modelcheck.finetune.scorers import SCORERS, scorer
 from modelcheck.finetune.thinking import strip
 
@@ -52,6 +53,10 @@ CASES: list[tuple[dict[str, Any], str, Any, float]] = [
 ]
 
 
+def item(reference: Any) -> Example:
+    return Example((), 1, "rows.jsonl", reference, fields={"words": 1})
+
+
 def shares_words(answer: str, reference: str, row: dict[str, int]) -> float:
     """A scorer of a user's own."""
     return len(set(answer.split()) & set(reference.split())) / row["words"]
@@ -61,7 +66,7 @@ def shares_words(answer: str, reference: str, row: dict[str, int]) -> float:
 def test_scores(settings: dict[str, Any], answer: str, reference: Any, score: float) -> None:
     if settings["type"] == "python":
         settings = {"type": "python", "function": f"{__name__.rpartition('.')[2]}:shares_words"}
-    assert scorer(settings)(answer, reference, {"words": 1}) == score
+    assert scorer(settings)(answer, item(reference)).value == score
 
 
 def test_every_scorer_has_a_case() -> None:
@@ -70,7 +75,7 @@ def test_every_scorer_has_a_case() -> None:
 
 @given(st.text(max_size=60), st.sampled_from([c for c in CASES if c[0]["type"] != "python"]))
 def test_any_answer_gets_a_score(answer: str, case: tuple[dict[str, Any], str, Any, float]) -> None:
-    assert 0 <= scorer(case[0])(answer, case[2], {}) <= 1
+    assert 0 <= scorer(case[0])(answer, item(case[2])).value <= 1
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -126,7 +131,7 @@ def test_wrong_options_are_refused_with_what_is_accepted(settings: dict[str, Any
 )
 def test_what_cannot_be_scored_is_no_zero(settings: dict[str, Any], reference: Any, problem: str) -> None:
     with pytest.raises(UsageError) as caught:
-        scorer(settings, "job.toml:7")("1", reference, {})
+        scorer(settings, "job.toml:7")("1", item(reference))
     assert problem in str(caught.value)
 
 
@@ -135,7 +140,7 @@ def test_a_score_out_of_range_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"the scorer python gave 2.0 for the answer 'a b', expected a number from 0 to 1"
     ):
-        scorer(settings)("a b", "a b", {"words": 1})
+        scorer(settings)("a b", item("a b"))
 
 
 @pytest.mark.parametrize(

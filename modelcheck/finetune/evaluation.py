@@ -16,7 +16,7 @@ from modelcheck.finetune.identity import content
 from modelcheck.finetune.job import Job, Suite
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.samples import Sample
-from modelcheck.finetune.scorers import scorer
+from modelcheck.finetune.scorers import Score, scorer
 from modelcheck.finetune.stage import Event, Failed, Worker
 from modelcheck.finetune.state import digest
 
@@ -115,22 +115,23 @@ class Evaluation:
             "stage": "generate",
             "folder": str(self.folder),
             "dtype": self.job.dtype,
-            "prompts": {f"{item} {repeat}": asked[item] for item, repeat in missing},
+            "engine": self.job.eval.engine,
+            "prompts": {f"{item} {repeat}": _prompt(by_id[item], asked[item]) for item, repeat in missing},
             "gen": self.job.plain()["eval"]["gen"],
             "stop_ids": list(prompts.stop_ids),
-            "batch_size": self.job.eval.batch_size,
         }
         answer = worker.ask(request, self.job.timeout, hear)
         if isinstance(answer, Failed):
             raise StageFailed(str(answer))
 
     def _sample(
-        self, answer: Mapping[str, Any], by_id: Mapping[str, Example], asked: Mapping[str, Sequence[int]], score: Any
+        self, answer: Mapping[str, Any], by_id: Mapping[str, Example], asked: Mapping[str, Sequence[int]], score: Score
     ) -> Sample:
         name, repeat = answer["key"].split()
         item, strip, text = by_id[name], self.job.eval.strip_thinking, answer["text"]
         if strip is not None:
             text = thinking.strip(text, strip.tags, unclosed=strip.unclosed)
+        scored = score(text, item)
         return Sample(
             item=name,
             repeat=int(repeat),
@@ -143,8 +144,9 @@ class Evaluation:
             raw=answer["text"],
             stopped=answer["finish"] == "stop",
             tokens=len(answer["ids"]),
-            score=score(text, item.reference, item.fields),
+            score=scored.value,
             reference=item.reference,
+            metadata=scored.metadata,
         )
 
 
@@ -152,6 +154,11 @@ def _computed(folder: Path) -> dict[str, str]:
     """What decides what a model computes from token ids: its weights, and how its config has them used."""
     parts = content(folder)
     return {name: parts[name] for name in parts if name == "config.json" or name.endswith(".safetensors")}
+
+
+def _prompt(item: Example, ids: Sequence[int]) -> dict[str, Any]:
+    """A Prompt as JSON."""
+    return {"ids": list(ids), "messages": [dict(message) for message in item.prompt], **_tools(item)}
 
 
 def _tools(item: Example) -> dict[str, Any]:

@@ -173,6 +173,11 @@ class Eval:
     env: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def engine(self) -> dict[str, Any]:
+        """What an engine is told besides the model: its name, and its options."""
+        return {"backend": self.backend, "batch_size": self.batch_size}
+
+    @property
     def runs(self) -> int:
         """How often each item is answered: repeating a greedy answer says nothing."""
         return 1 if self.gen.greedy else self.repeats

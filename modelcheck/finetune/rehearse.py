@@ -36,6 +36,7 @@ def rehearse(
     at that speed, `merged` the saved folder, `artifact` how it agrees with the adapter, `answers` two texts.
     """
     from .artifact import compare
+    from .engines import Prompt
     from .engines.transformers import Engine
     from .trainers import trl
     from .trainers.rows import read_rows
@@ -59,8 +60,8 @@ def rehearse(
     trained = trl.train(small, hear, evaluated)
     engine = Engine(str(small.merged), recipe.dtype)
     compared = compare(recipe.base, small.adapter if recipe.adapts else None, small.merged, recipe.dtype, prompts)
-    asked = {str(i): prompt for i, prompt in enumerate(prompts[:ANSWERS])}
-    answers = [a for batch in engine.answers(asked, gen, stop_ids, len(asked) or 1) for a in batch]
+    asked = {str(i): Prompt(prompt) for i, prompt in enumerate(prompts[:ANSWERS])}
+    answers = [a for batch in engine.answers(asked, gen, stop_ids) for a in batch]
     steps, per_step = trl.steps_of(recipe, len(rows)), times[-1] - times[-2]
     return {
         "longest_row": _length(longest, tokenizer, recipe),

@@ -43,18 +43,16 @@ def rehearse(request: Request, emit: Emit) -> Any:
 
 
 def generate(request: Request, emit: Emit) -> Any:
-    """`folder`, `dtype`, `prompts` ({key: ids}), `gen`, `stop_ids`, `batch_size`: a `batch` event for each batch.
+    """`folder`, `dtype`, `engine`, `prompts` ({key: Prompt}), `gen`, `stop_ids`: a `batch` event for each batch.
 
-    `loaded` is sent before the first answer; the answer is the number of answers and the identity. `revision` and
-    `model_args` are optional.
+    `loaded` is sent before the first answer; the answer is the number of answers and the identity.
     """
-    from .engines.transformers import Engine
+    from .engines import Prompt, open_engine
 
-    options = {"revision": request.get("revision"), **request.get("model_args", {})}
-    engine = Engine(request["folder"], request["dtype"], **options)
+    engine = open_engine(request["folder"], request["dtype"], request["engine"])
     emit("loaded", **engine.identity)
-    prompts, done = request["prompts"], 0
-    for batch in engine.answers(prompts, generation(request["gen"]), request["stop_ids"], request["batch_size"]):
+    prompts, done = {key: Prompt(**prompt) for key, prompt in request["prompts"].items()}, 0
+    for batch in engine.answers(prompts, generation(request["gen"]), request["stop_ids"]):
         done += len(batch)
         emit("batch", answers=[dataclasses.asdict(answer) for answer in batch], done=done, total=len(prompts))
     return {"answers": done, "loaded": engine.identity}

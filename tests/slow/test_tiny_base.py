@@ -23,15 +23,15 @@ def test_the_script_builds_a_base_that_adds_and_copies(tmp_path: Path) -> None:
         assert (tmp_path / "base" / name).read_text() == (TINY / "base" / name).read_text(), name
     chats = conversations("guard-add") + conversations("guard-copy")
     with Prompts(tmp_path / "base") as made:
-        prompts = {str(i): ids for i, ids in enumerate(made.ids(chat[:1] for chat in chats))}
+        prompts = {str(i): {"ids": ids} for i, ids in enumerate(made.ids(chat[:1] for chat in chats))}
     answers: dict[str, Any] = {}
 
     def hear(event: Any) -> None:
         answers.update({answer["key"]: answer["text"] for answer in event.get("answers", ())})
 
-    request = {"folder": str(tmp_path / "base"), "dtype": "float32", "gen": GREEDY, "stop_ids": [2]}
+    request = {"folder": str(tmp_path / "base"), "dtype": "float32", "gen": GREEDY, "stop_ids": [2], "prompts": prompts}
     with Worker(tmp_path / "log") as worker:
-        done = worker.ask({"stage": "generate", **request, "prompts": prompts, "batch_size": 64}, 600, hear)
+        done = worker.ask({"stage": "generate", **request, "engine": {"backend": "transformers"}}, 600, hear)
     assert isinstance(done, Done), str(done)
     right = sum(answers[str(i)] == chat[1]["content"] for i, chat in enumerate(chats))
     assert right >= 0.98 * len(chats)

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from modelcheck.finetune.engines.answer import Answer, Prompt
+from modelcheck.finetune.engines.sampling import processors
 from modelcheck.finetune.identity import identity
 from modelcheck.finetune.job import Generation
 from modelcheck.finetune.protocol import StageError
 
-from .sampling import processors
-
 LARGEST_BATCH = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer: its ids without the stop token, its text, and why it ended: `stop` or `length`."""
-
-    key: str
-    ids: list[int]
-    text: str
-    finish: str
-
-
 class Engine:
-    """A checkpoint folder (or hub id) that answers prompts of token ids."""
+    """A checkpoint folder (or hub id) that answers prompts of token ids.
 
-    def __init__(self, folder: str, dtype: str, revision: str | None = None, **model_args: Any) -> None:
-        load: dict[str, Any] = {"revision": revision} if revision else {}
+    `batch_size` of `auto` is halved for as long as memory does not suffice.
+    """
+
+    def __init__(self, folder: str, dtype: str, batch_size: int | str = "auto") -> None:
+        self._batch_size = batch_size
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, **load)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **load, **model_args)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
         except (OSError, ValueError) as error:
             raise StageError(f"{folder} cannot be loaded for evaluation: {error}") from error
         self.model = loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -44,20 +36,17 @@ class Engine:
         self.model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
 
     def answers(
-        self, prompts: Mapping[str, Sequence[int]], gen: Generation, stop_ids: Sequence[int], batch_size: int | str
+        self, prompts: Mapping[str, Prompt], gen: Generation, stop_ids: Sequence[int]
     ) -> Iterator[list[Answer]]:
-        """Answers in batches, the longest prompts first. `prompts` are token ids by the key of the answer.
-
-        `batch_size` of `auto` is halved for as long as memory does not suffice.
-        """
-        waiting = sorted(prompts, key=lambda key: -len(prompts[key]))
-        size = LARGEST_BATCH if batch_size == "auto" else int(batch_size)
+        """Answers in batches, the longest prompts first."""
+        waiting = sorted(prompts, key=lambda key: -len(prompts[key].ids))
+        size = LARGEST_BATCH if self._batch_size == "auto" else int(self._batch_size)
         while waiting:
             keys = waiting[:size]
             try:
-                found = self._batch(keys, [list(prompts[key]) for key in keys], gen, stop_ids)
+                found = self._batch(keys, [prompts[key].ids for key in keys], gen, stop_ids)
             except torch.OutOfMemoryError:
-                if batch_size != "auto" or size == 1:
+                if self._batch_size != "auto" or size == 1:
                     raise StageError(
                         f"{size} prompts at a time do not fit into memory: set eval.batch_size lower"
                     ) from None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError, did_you_mean
 from modelcheck.finetune.scorers import number, pattern, python, schema, text
-from modelcheck.finetune.scorers.options import Options, Scorer
+from modelcheck.finetune.scorers.options import Options, Scored, Scorer
 
 # {type: what makes the scorer of its options}; a factory takes out of `Options` what it knows.
 SCORERS: Mapping[str, Callable[[Options], Scorer]] = {
@@ -19,14 +20,15 @@ SCORERS: Mapping[str, Callable[[Options], Scorer]] = {
     "json_schema": schema.json_schema,
     "python": python.python,
 }
-__all__ = ["SCORERS", "Scorer", "scorer"]
+Score = Callable[[str, Example], Scored]
+__all__ = ["SCORERS", "Score", "Scored", "scorer"]
 
 
-def scorer(settings: Mapping[str, Any], place: str = "scorer") -> Scorer:
+def scorer(settings: Mapping[str, Any], place: str = "scorer") -> Score:
     """The scorer that a job's table describes: `{type = "exact", normalize = ["strip"]}`.
 
-    It is called with the answer, its thinking taken out, the reference and the row of the data set. `place` begins
-    the messages (file, line, suite). Raises UsageError for a type, an option or a value that is not known.
+    It is called with the answer, its thinking taken out, and the item that was asked. `place` begins the messages
+    (file, line, suite). Raises UsageError for a type, an option or a value that is not known.
     """
     options = Options(settings, place)
     kind = options.take("type", str, "the name of a scorer")
@@ -35,12 +37,14 @@ def scorer(settings: Mapping[str, Any], place: str = "scorer") -> Scorer:
     inner = SCORERS[kind](options)
     options.finish()
 
-    def score(answer: str, reference: Any, row: Mapping[str, Any]) -> float:
-        value: object = inner(answer, reference, row)
+    def score(answer: str, item: Example) -> Scored:
+        given = inner(answer, item)
+        scored = given if isinstance(given, Scored) else Scored(given)
+        value: object = scored.value
         if not isinstance(value, int | float) or not 0 <= value <= 1:
             problem = f"the scorer {kind} gave {value!r} for the answer {answer[:60]!r}"
             raise UsageError(f"{place}: {problem}, expected a number from 0 to 1")
-        return float(value)
+        return Scored(float(value), scored.metadata)
 
     return score
 

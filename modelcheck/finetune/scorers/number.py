@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
 
+from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError
 from modelcheck.finetune.scorers.options import Options, Scorer
 
@@ -25,10 +24,10 @@ def numeric(options: Options) -> Scorer:
         if not (value >= 0 and math.isfinite(value)):
             options.refuse(name, "a number from 0")
 
-    def score(answer: str, reference: Any, _: Mapping[str, Any]) -> float:
-        wanted = last_number(str(reference))
+    def score(answer: str, item: Example) -> float:
+        wanted = last_number(str(item.reference))
         if wanted is None:
-            raise UsageError(f"{options.place}: the reference {reference!r} is no number")
+            raise UsageError(f"{options.place}: the reference {item.reference!r} is no number")
         found = last_number(answer)
         return float(found is not None and abs(found - wanted) <= rtol * abs(wanted) + atol)
 

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar, cast
 
+from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError, did_you_mean
 
 T = TypeVar("T")
-# (answer, reference, row of the data set) -> score
-Scorer = Callable[[str, Any, Mapping[str, Any]], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What an answer is worth, in [0, 1], and whatever the scorer has to say about it, as JSON (a judge's reason)."""
+
+    value: float
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+# (answer, item) -> what the answer is worth
+Scorer = Callable[[str, Example], "float | Scored"]
 NEEDED: Any = object()
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
+from modelcheck.dataset.example import Example
 from modelcheck.finetune.scorers.options import Options, Scorer
 from modelcheck.finetune.scorers.text import references
 
@@ -25,11 +24,11 @@ def regex(options: Options) -> Scorer:
     if not 0 <= group <= compiled.groups:
         options.refuse("group", f"the number of a group of {pattern!r}, 0 to {compiled.groups}")
 
-    def score(answer: str, reference: Any, _: Mapping[str, Any]) -> float:
+    def score(answer: str, item: Example) -> float:
         matches = list(compiled.finditer(answer))
         if not matches:
             return 0.0
         found = (matches[-1].group(group) or "").strip()
-        return float(reference is None or found in [r.strip() for r in references(reference)])
+        return float(item.reference is None or found in [r.strip() for r in references(item.reference)])
 
     return score

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from typing import Any, cast
 
+from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError, raised_at
 from modelcheck.finetune.scorers.options import Options, Scorer
 
@@ -26,9 +26,9 @@ def python(options: Options) -> Scorer:
     if not callable(function):
         options.refuse("function", f"{wanted}; this is a {type(function).__name__}")
 
-    def score(answer: str, reference: Any, row: Mapping[str, Any]) -> float:
+    def score(answer: str, item: Example) -> float:
         try:
-            return cast("float", function(answer, reference, row))
+            return cast("float", function(answer, item.reference, item.fields))
         except Exception as error:
             problem = f"{name} raised {type(error).__name__}: {error}{raised_at(error)}"
             raise UsageError(f"{options.place}: {problem} for the answer {answer[:60]!r}") from None

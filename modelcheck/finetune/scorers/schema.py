@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError
 from modelcheck.finetune.scorers.options import Options, Scorer
 
@@ -29,7 +30,7 @@ def json_schema(options: Options) -> Scorer:
     # An empty registry: what the schema refers to is in it, and nothing is fetched.
     valid = validator(schema, registry=referencing.Registry()).is_valid
 
-    def score(answer: str, _reference: Any, _row: Mapping[str, Any]) -> float:
+    def score(answer: str, _: Example) -> float:
         fenced = FENCE.match(answer)
         try:
             document = json.loads(fenced[1] if fenced else answer)

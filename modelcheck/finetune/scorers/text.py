@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError
 from modelcheck.finetune.scorers.options import Options, Scorer
 
@@ -24,13 +25,13 @@ NORMALIZE: Mapping[str, Callable[[str], str]] = {
 def exact(options: Options) -> Scorer:
     """1 where the answer is the reference, or one of a list of references, after `normalize` (default: strip)."""
     normal = _normalizer(options)
-    return lambda answer, reference, _: float(normal(answer) in [normal(r) for r in references(reference)])
+    return lambda answer, item: float(normal(answer) in [normal(r) for r in references(item.reference)])
 
 
 def contains(options: Options) -> Scorer:
     """1 where the reference, or one of a list of references, stands somewhere in the answer."""
     normal = _normalizer(options)
-    return lambda answer, reference, _: float(any(normal(r) in normal(answer) for r in references(reference)))
+    return lambda answer, item: float(any(normal(r) in normal(answer) for r in references(item.reference)))
 
 
 def choice(options: Options) -> Scorer:
@@ -43,13 +44,13 @@ def choice(options: Options) -> Scorer:
         r"(?<!\w)(?:" + "|".join(re.escape(c) for c in sorted(choices, key=len, reverse=True)) + r")(?!\w)"
     )
 
-    def score(answer: str, reference: Any, _: Mapping[str, Any]) -> float:
-        if reference not in choices:
+    def score(answer: str, item: Example) -> float:
+        if item.reference not in choices:
             raise UsageError(
-                f"{options.place}: the reference {reference!r} is none of the choices {', '.join(choices)}"
+                f"{options.place}: the reference {item.reference!r} is none of the choices {', '.join(choices)}"
             )
         named = word.search(answer)
-        return float(named is not None and named.group() == reference)
+        return float(named is not None and named.group() == item.reference)
 
     return score
 
