@@ -33,6 +33,11 @@ class Evaluated:
     manifest: Mapping[str, Any]
     loaded: Mapping[str, Any]
 
+    @property
+    def notes(self) -> list[str]:
+        """What the engine could not check, or not have as it was asked for, in words."""
+        return list(self.loaded.get("notes", ()))
+
     def samples(self) -> list[Sample]:
         """Every answer."""
         return samples.read(self.path)
@@ -85,7 +90,7 @@ class Evaluation:
             "gen": self.job.plain()["eval"]["gen"],
             "thinking": self.job.plain()["eval"]["strip_thinking"],
             "scorer": self.suite.scorer.settings,
-            "engine": evaluation.backend,
+            "engine": evaluation.computing,
             "dtype": self.job.dtype,
         }
 

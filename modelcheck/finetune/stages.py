@@ -50,9 +50,10 @@ def generate(request: Request, emit: Emit) -> Any:
     from .engines import Prompt, open_engine
 
     engine = open_engine(request["folder"], request["dtype"], request["engine"])
-    emit("loaded", **engine.identity)
     prompts, done = {key: Prompt(**prompt) for key, prompt in request["prompts"].items()}, 0
     for batch in engine.answers(prompts, generation(request["gen"]), request["stop_ids"]):
+        if not done:
+            emit("loaded", **engine.identity)
         done += len(batch)
         emit("batch", answers=[dataclasses.asdict(answer) for answer in batch], done=done, total=len(prompts))
     return {"answers": done, "loaded": engine.identity}

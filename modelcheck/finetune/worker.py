@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from .protocol import StageError
 
-SHOWN = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors")
+SHOWN = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors", "openai")
 
 
 def main() -> None:

@@ -70,6 +70,10 @@ class Chat:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back its connections."""
         self._client.close()
 
     def ask(self, messages: Sequence[Mapping[str, Any]], **parameters: Any) -> Reply:
@@ -133,7 +137,7 @@ class Chat:
 
     def _reply(self, path: str, asked: Body, parameters: Mapping[str, Any]) -> Reply:
         given = {name: value for name, value in parameters.items() if value is not None}
-        body = {"model": self.endpoint.model, **asked, **given, **self.endpoint.extra_body}
+        body = {**self.endpoint.extra_body, "model": self.endpoint.model, **asked, **given}
         answer = self.post(path, body)
         try:
             return _reply(answer)

@@ -9,11 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelcheck.errors import UsageError
-from modelcheck.finetune.kinds import MAPPING, TEXT, Kind, Reader, Wrong, number, whole
+from modelcheck.finetune.kinds import DURATION, MAPPING, TEXT, Kind, Reader, Wrong, whole
 from modelcheck.finetune.protocol import StageError
 from modelcheck.finetune.toml_lines import Place
 
 HIDDEN = "(hidden)"
+# Fields of a request that belong to whoever asks.
+SAID_ELSEWHERE = (
+    "model", "messages", "prompt", "tools", "stream", "n", "temperature", "top_p", "top_k", "min_p", "stop", "seed",
+    "repetition_penalty", "max_tokens", "max_completion_tokens", "chat_template_kwargs",
+)  # fmt: skip
 # Only capitals: a key that stands in the place of a name must not be taken for one, and shown.
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 ADDRESS = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
@@ -56,8 +61,8 @@ class Endpoint:
         key = os.environ.get(self.api_key_env, "")
         if not key:
             raise ChatError(
-                f"the environment variable {self.api_key_env}, which api_key_env names, is not set: set it to the key "
-                f"of {self.base_url}",
+                f"the environment variable {self.api_key_env}, which api_key_env names, is not set: set it to the "
+                "server's key",
                 "key",
             )
         if not re.fullmatch(r"[\x21-\x7e]+", key):
@@ -88,6 +93,8 @@ def _body(value: Any, reader: Reader, at: Place) -> dict[str, Any]:
     body: dict[str, Any] = MAPPING.read(value, reader, at)
     if any(NAMES_A_SECRET.fullmatch(name) for name in body):
         raise Wrong(f"holds what is called like a key: {BY_NAME}")
+    if twice := sorted(body.keys() & set(SAID_ELSEWHERE)):
+        raise Wrong(f"sets {', '.join(twice)}, which the job says elsewhere: leave it out here")
     return body
 
 
@@ -103,6 +110,6 @@ ENDPOINT_KEYS: Mapping[str, Kind] = {
     "api_key": Kind("nothing", _literal),
     "concurrency": whole(1),
     "max_retries": whole(0),
-    "timeout": number(0, above=True),
+    "timeout": DURATION,
     "extra_body": Kind("a table", _body),
 }
