@@ -216,20 +216,33 @@ THINKING = Table(
     job.Thinking,
     {"tags": listed(listed(TEXT, least=2, most=2), least=1), "unclosed": choice("empty", "keep")},
 )
+VLLM = Table(
+    job.Vllm,
+    {
+        "gpu_memory_utilization": number(0, 1, above=True),
+        "max_model_len": whole(1),
+        "max_num_seqs": whole(1),
+        "enforce_eager": FLAG,
+        "enable_prefix_caching": FLAG,
+        "tensor_parallel_size": whole(1),
+        "args": MAPPING,
+    },
+)
 EVAL = Table(
     job.Eval,
     {
-        "backend": choice("transformers", later=("vllm", "openai")),
+        "backend": choice("transformers", "vllm", later=("openai",)),
         "gen": nested(GENERATION),
         "template_args": MAPPING,
         "repeats": whole(1),
         "strip_thinking": nested(THINKING),
         "batch_size": either(choice("auto"), whole(1)),
         "limit": whole(0),
+        "vllm": nested(VLLM),
         "python": PROGRAM,
         "env": TEXT_MAPPING,
     },
-    later={"vllm": "the vllm engine", "openai": "the openai engine"},
+    later={"openai": "the openai engine"},
 )
 AGREEMENT = Table(
     job.Agreement,

@@ -10,9 +10,6 @@ from typing import Protocol
 
 from modelcheck.finetune.stage import Worker
 
-# What a worker imports before it serves its first stage.
-PRELOADED = ("trl", "peft", "datasets")
-
 
 class Place(Protocol):
     """Where a stage runs: its interpreter (None for ours), and what is laid over our environment."""
@@ -46,7 +43,7 @@ class Workers:
         key = (place.python, *sorted(place.env.items()))
         if key not in self._known:
             log = logs / f"worker-{len(self._known)}.log"
-            self._known[key] = self._stack.enter_context(Worker(log, place.python, place.env, PRELOADED))
+            self._known[key] = self._stack.enter_context(Worker(log, place.python, place.env))
         return self._known[key]
 
     def close(self) -> None:

@@ -13,7 +13,10 @@ from modelcheck.finetune.engines.answer import Answer, Prompt
 from modelcheck.finetune.job import Generation
 
 # {backend of a job: the module whose class `Engine` it is}.
-ENGINES: Mapping[str, str] = {"transformers": "modelcheck.finetune.engines.transformers"}
+ENGINES: Mapping[str, str] = {
+    "transformers": "modelcheck.finetune.engines.transformers",
+    "vllm": "modelcheck.finetune.engines.vllm",
+}
 __all__ = ["ENGINES", "Answer", "Engine", "Prompt", "open_engine"]
 
 
@@ -29,6 +32,9 @@ class Engine(Protocol):
         self, prompts: Mapping[str, Prompt], gen: Generation, stop_ids: Sequence[int]
     ) -> Iterator[list[Answer]]:
         """The answers by the key of their prompt, in batches and in any order. Raises StageError."""
+
+    def close(self) -> None:
+        """End whatever runs outside this process."""
 
 
 def open_engine(folder: str, dtype: str, settings: Mapping[str, Any]) -> Engine:
