@@ -24,7 +24,7 @@ real = Worker.ask
 def ask(self, request, *args):
     began = time.perf_counter()
     if "preload" not in spent:
-        real(self, {"stage": "generate"}, 300)  # refused, but everything is imported
+        real(self, {"stage": "audit"}, 300)  # refused, but everything is imported
         spent["preload"] = time.perf_counter() - began
         began = time.perf_counter()
     answer = real(self, request, *args)

@@ -15,14 +15,11 @@ from modelcheck.finetune import samples, thinking
 from modelcheck.finetune.identity import content
 from modelcheck.finetune.job import Job, Suite
 from modelcheck.finetune.prompts import Prompts
+from modelcheck.finetune.refusals import StageFailed, refusal
 from modelcheck.finetune.samples import Sample
 from modelcheck.finetune.scorers import Score, scorer
 from modelcheck.finetune.stage import Event, Failed, Worker
 from modelcheck.finetune.state import digest
-
-
-class StageFailed(UsageError):
-    """A stage that a worker could not carry out. The text is all that is known about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,9 @@ class Evaluation:
         from filelock import FileLock
 
         asked = dict(zip((item.id for item in self.items), self._ids(prompts), strict=True))
-        manifest = self._manifest(asked, prompts)
+        if (failed := worker.start("generate")) is not None:
+            raise StageFailed(str(failed))
+        manifest = self._manifest(asked, prompts, worker.versions)
         # More repeats are more lines of the same file, not another one.
         place = self.cache / digest(manifest)[:24]
         path, loaded = place / "samples.jsonl", place / "loaded.json"
@@ -80,7 +79,9 @@ class Evaluation:
     def _keys(self) -> list[tuple[str, int]]:
         return [(item.id, repeat) for repeat in range(self.job.eval.runs) for item in self.items]
 
-    def _manifest(self, asked: Mapping[str, Sequence[int]], prompts: Prompts) -> dict[str, Any]:
+    def _manifest(
+        self, asked: Mapping[str, Sequence[int]], prompts: Prompts, versions: Mapping[str, str]
+    ) -> dict[str, Any]:
         evaluation = self.job.eval
         return {
             "weights": digest(_computed(self.folder)),
@@ -90,7 +91,7 @@ class Evaluation:
             "gen": self.job.plain()["eval"]["gen"],
             "thinking": self.job.plain()["eval"]["strip_thinking"],
             "scorer": self.suite.scorer.settings,
-            "engine": evaluation.computing,
+            "engine": {"version": _version(evaluation.backend, versions), **evaluation.computing},
             "dtype": self.job.dtype,
         }
 
@@ -121,13 +122,13 @@ class Evaluation:
             "folder": str(self.folder),
             "dtype": self.job.dtype,
             "engine": self.job.eval.engine,
-            "prompts": {f"{item} {repeat}": _prompt(by_id[item], asked[item]) for item, repeat in missing},
+            "prompts": {f"{item} {repeat}": prompt_of(by_id[item], asked[item]) for item, repeat in missing},
             "gen": self.job.plain()["eval"]["gen"],
             "stop_ids": list(prompts.stop_ids),
         }
         answer = worker.ask(request, self.job.timeout, hear)
         if isinstance(answer, Failed):
-            raise StageFailed(str(answer))
+            raise refusal(answer, self.job.eval.backend, worker.versions, self.folder)
 
     def _sample(
         self, answer: Mapping[str, Any], by_id: Mapping[str, Example], asked: Mapping[str, Sequence[int]], score: Score
@@ -155,13 +156,18 @@ class Evaluation:
         )
 
 
+def _version(backend: str, versions: Mapping[str, str]) -> str | None:
+    """Of a server, only the client's version would be known."""
+    return versions.get(backend) if backend != "openai" else None
+
+
 def _computed(folder: Path) -> dict[str, str]:
     """What decides what a model computes from token ids: its weights, and how its config has them used."""
     parts = content(folder)
     return {name: parts[name] for name in parts if name == "config.json" or name.endswith(".safetensors")}
 
 
-def _prompt(item: Example, ids: Sequence[int]) -> dict[str, Any]:
+def prompt_of(item: Example, ids: Sequence[int]) -> dict[str, Any]:
     """A Prompt as JSON."""
     return {"ids": list(ids), "messages": [dict(message) for message in item.prompt], **_tools(item)}
 

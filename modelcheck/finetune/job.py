@@ -198,6 +198,19 @@ class OpenAi:
 
 
 @dataclass(frozen=True, slots=True)
+class Vllm:
+    """Arguments of vLLM's `LLM`. What is None is left to vLLM; `args` are all others."""
+
+    gpu_memory_utilization: float | None = None
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    enforce_eager: bool = False
+    enable_prefix_caching: bool = True
+    tensor_parallel_size: int = 1
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Eval:
     """How both models answer. `batch_size` is `auto` or a number; `limit` of 0 is every item."""
 
@@ -209,6 +222,7 @@ class Eval:
     batch_size: int | str = "auto"
     limit: int = 0
     openai: OpenAi | None = None
+    vllm: Vllm = Vllm()
     python: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -217,6 +231,8 @@ class Eval:
         """What an engine is told besides the model: its name, and its options."""
         if self.openai and self.backend == "openai":
             return {"backend": self.backend, "template_args": dict(self.template_args), **self.openai.engine}
+        if self.backend == "vllm":
+            return {"backend": self.backend, **dataclasses.asdict(self.vllm)}
         return {"backend": self.backend, "batch_size": self.batch_size}
 
     @property
@@ -224,6 +240,12 @@ class Eval:
         """What of the engine decides what is computed, and not only where and how fast."""
         if self.openai and self.backend == "openai":
             return {"backend": self.backend, **self.openai.computing}
+        if self.backend == "vllm":
+            return {
+                "backend": self.backend,
+                "max_model_len": self.vllm.max_model_len,
+                "args": dict(self.vllm.args),
+            }
         return {"backend": self.backend}
 
     @property

@@ -20,6 +20,8 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # What each role must say, and what it may say besides.
 BOUNDS = {"target": ("min_gain",), "guard": ("margin",), "floor": ("min", "max")}
+# {key of the eval table: the backend that it is for}.
+ENGINE_OF = {"batch_size": "transformers", "vllm": "vllm"}
 
 
 class JobFileError(UsageError):
@@ -77,6 +79,7 @@ def _job(name: str, table: Mapping[str, Any], reader: Reader, at: Place) -> Job 
     gate = values.get("gate") or Gate()
     data = _data(table.get("data"), gate, reader, (*at, "data"))
     suites = _suites(table.get("suite"), data, gate, reader, at)
+    _engine(table.get("eval"), reader, (*at, "eval"))
     if len(reader.errors) > before or data is None:
         return None
     settings = {key: value for key, value in values.items() if key not in ("base", "data", "suite")}
@@ -114,6 +117,14 @@ def _inheriting(rows: Rows, shared: Mapping[str, Any]) -> Rows:
     own = {key: value for key, value in shared.items() if not getattr(rows, key)}
     # Columns of its own have a form of their own.
     return dataclasses.replace(rows, **own) if not (rows.columns or rows.form) else rows
+
+
+def _engine(table: Any, reader: Reader, at: Place) -> None:
+    if isinstance(table, Mapping):
+        backend = table.get("backend", "transformers")
+        for key in sorted(table.keys() & ENGINE_OF):
+            if ENGINE_OF[key] != backend:
+                reader.say((*at, key), f'belongs to backend = "{ENGINE_OF[key]}", and this one is "{backend}"')
 
 
 def _suites(tables: Any, data: Data | None, gate: Gate, reader: Reader, at: Place) -> list[Suite]:

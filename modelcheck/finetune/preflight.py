@@ -17,7 +17,12 @@ from modelcheck.finetune.stage import Failed, Worker
 COPIES = 3
 LEAST = 200 << 20
 TRAINING = ("torch", "transformers", "trl", "peft", "datasets")
-EVALUATING = {"transformers": ("torch", "transformers"), "openai": ("openai", "transformers")}
+EVALUATING = {
+    "transformers": ("torch", "transformers"),
+    "vllm": ("vllm",),
+    "openai": ("openai", "transformers"),
+}
+INSTALLED = {"vllm": "vllm", "openai": "modelcheck[openai]"}
 
 
 def problems(job: Job, root: Path, training: Worker, evaluating: Worker) -> list[str]:
@@ -65,5 +70,8 @@ def _workers(job: Job, training: Worker, evaluating: Worker) -> Iterator[str]:
             yield str(started)
             continue
         if lacking := [name for name in modules if name not in worker.versions]:
-            what = "modelcheck[openai]" if lacking == ["openai"] else "modelcheck[finetune]"
-            yield f"{stage}: its interpreter lacks {', '.join(lacking)}: install {what} for it"
+            what = INSTALLED.get(lacking[0], "modelcheck[finetune]")
+            yield (
+                f"{stage}: its interpreter lacks {', '.join(lacking)}: install {what} for it, or name another one by "
+                f"{stage}.python"
+            )

@@ -218,6 +218,18 @@ THINKING = Table(
     job.Thinking,
     {"tags": listed(listed(TEXT, least=2, most=2), least=1), "unclosed": choice("empty", "keep")},
 )
+VLLM = Table(
+    job.Vllm,
+    {
+        "gpu_memory_utilization": number(0, 1, above=True),
+        "max_model_len": whole(1),
+        "max_num_seqs": whole(1),
+        "enforce_eager": FLAG,
+        "enable_prefix_caching": FLAG,
+        "tensor_parallel_size": whole(1),
+        "args": MAPPING,
+    },
+)
 
 
 def _server(
@@ -253,18 +265,18 @@ def _read_eval(value: Any, reader: Reader, at: Place) -> Any:
 EVAL = Table(
     job.Eval,
     {
-        "backend": choice("transformers", "openai", later=("vllm",)),
+        "backend": choice("transformers", "vllm", "openai"),
         "gen": nested(GENERATION),
         "template_args": MAPPING,
         "repeats": whole(1),
         "strip_thinking": nested(THINKING),
         "batch_size": either(choice("auto"), whole(1)),
         "limit": whole(0),
+        "vllm": nested(VLLM),
         "openai": nested(SERVER),
         "python": PROGRAM,
         "env": TEXT_MAPPING,
     },
-    later={"vllm": "the vllm engine"},
 )
 AGREEMENT = Table(
     job.Agreement,

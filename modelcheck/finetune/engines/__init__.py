@@ -16,6 +16,7 @@ from modelcheck.finetune.job import Generation
 ENGINES: Mapping[str, str] = {
     "transformers": "modelcheck.finetune.engines.transformers",
     "openai": "modelcheck.finetune.engines.openai",
+    "vllm": "modelcheck.finetune.engines.vllm",
 }
 __all__ = ["ENGINES", "Answer", "Engine", "Prompt", "open_engine"]
 
@@ -32,6 +33,9 @@ class Engine(Protocol):
         self, prompts: Mapping[str, Prompt], gen: Generation, stop_ids: Sequence[int]
     ) -> Iterator[list[Answer]]:
         """The answers by the key of their prompt, in batches and in any order. Raises StageError."""
+
+    def close(self) -> None:
+        """End whatever runs outside this process."""
 
 
 def open_engine(folder: str, dtype: str, settings: Mapping[str, Any]) -> Engine:
