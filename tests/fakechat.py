@@ -86,6 +86,7 @@ class FakeChat:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one piece: the second would wait for the client's acknowledgement
 
             def do_GET(self) -> None:
                 size = int(self.headers.get("content-length") or 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from modelcheck.finetune.chat import Chat, ChatError, Endpoint, Reply
 from modelcheck.finetune.chat.abilities import abilities, grammar_fields
 from modelcheck.finetune.chat.pinning import Pinned, negotiated, verify
 from modelcheck.finetune.engines.answer import Answer, Prompt, read
-from modelcheck.finetune.engines.rendering import Rendering
-from modelcheck.finetune.engines.sampling import seed_of
+from modelcheck.finetune.engines.rendering import Rendering, same_ids
+from modelcheck.finetune.engines.seeds import seed_of
 from modelcheck.finetune.identity import identity_of_files
 from modelcheck.finetune.job import Generation
 from modelcheck.finetune.protocol import StageError
@@ -94,27 +94,23 @@ class Engine:
     ) -> tuple[Callable[..., Reply], Pinned]:
         """How prompts are put to this server, and with what. Fills the identity."""
         able = abilities(lambda **fields: self._chat.ask(ASKED, **fields))
-        wishes = WISHES | self._constraint(able["grammar"])
-        first, defaults = next(iter(prompts.values())), self._defaults()
-        put, way = self._put_ids, "ids"
-        try:
-            if self._foreign:
-                raise ChatError("it has ids of its own", "request")
-            pinned, reply = negotiated(lambda **f: put(first, **f), gen, stop_ids, wishes, defaults)
-            self._rendering.check_ids(first, reply)
-        except ChatError as refusal:
-            if refusal.kind not in ("request", "model", "malformed", "server", "prompt"):
-                raise
-            put, way = self._put_messages, "messages"
-            wishes |= self._rendering.fields
-            pinned, reply = negotiated(lambda **f: put(first, **f), gen, stop_ids, wishes, defaults)
-        lacking = [name for name in wishes if name in pinned.refused and name not in WISHES]
-        if lacking:
+        needed = self._constraint(able["grammar"])
+        first = next(iter(prompts.values()))
+        agreed = None if self._foreign else self._by_ids(first, gen, stop_ids, needed)
+        if agreed:
+            put, way, checked = self._put_ids, "ids", "ids"
+            notes = self._rendering.notes(prompts.values())
+        else:
+            checked, notes = self._compared(prompts.values())
+            put, way = (self._put_measured if checked == "lengths" else self._put_messages), "messages"
+            needed |= self._rendering.fields
+            agreed = self._negotiated(put, first, gen, stop_ids, needed)
+        pinned, reply = agreed
+        if lacking := sorted(needed.keys() & pinned.refused):
             raise StageError(
                 f"the server refuses {', '.join(lacking)}, which this job needs: serve with another server"
             )
         verify(lambda **fields: put(first, **fields), pinned)
-        checked, notes = self._compared(way, prompts)
         self.identity |= {
             "abilities": able,
             "prompts": {"sent": way, "checked": checked},
@@ -125,22 +121,45 @@ class Engine:
         }
         return put, pinned
 
-    def _compared(self, way: str, prompts: Mapping[str, Prompt]) -> tuple[str, list[str]]:
+    def _by_ids(
+        self, first: Prompt, gen: Generation, stop_ids: Sequence[int], needed: Mapping[str, Any]
+    ) -> tuple[Pinned, Reply] | None:
+        """What was agreed with a server that takes prompts of token ids as they are; None where it does not."""
+        try:
+            pinned, reply = self._negotiated(self._put_ids, first, gen, stop_ids, needed)
+        except ChatError as refusal:
+            if refusal.kind in ("request", "model", "malformed", "server"):
+                return None
+            raise
+        return (pinned, reply) if same_ids(first, reply) else None
+
+    def _negotiated(
+        self,
+        put: Callable[..., Reply],
+        first: Prompt,
+        gen: Generation,
+        stop_ids: Sequence[int],
+        needed: Mapping[str, Any],
+    ) -> tuple[Pinned, Reply]:
+        wanted = {**WISHES, **needed}
+        return negotiated(lambda **fields: put(first, **fields), gen, stop_ids, wanted, self._defaults())
+
+    def _compared(self, prompts: Collection[Prompt]) -> tuple[str, list[str]]:
+        if not all(prompt.messages for prompt in prompts):
+            raise StageError("the server takes no prompts of token ids, and there are no messages to send instead")
         if self._foreign:
-            return "not checked", ["prompt ids not checked: another model than the job's"]
-        if way == "ids":
-            return "ids", self._rendering.notes(prompts.values())
-        return self._rendering.compare(prompts.values())
+            return "nothing", ["prompt ids not checked: another model than the job's"]
+        return self._rendering.compare(prompts)
 
     def _put_ids(self, prompt: Prompt, **fields: Any) -> Reply:
         return self._chat.complete(prompt.ids, **fields)
 
     def _put_messages(self, prompt: Prompt, **fields: Any) -> Reply:
-        if not prompt.messages:
-            raise StageError("the server takes no prompts of token ids, and there are no messages to send instead")
-        reply = self._chat.ask(prompt.messages, tools=prompt.tools, **fields)
-        if not self._foreign:
-            self._rendering.check_length(prompt, reply)
+        return self._chat.ask(prompt.messages, tools=prompt.tools, **fields)
+
+    def _put_measured(self, prompt: Prompt, **fields: Any) -> Reply:
+        reply = self._put_messages(prompt, **fields)
+        self._rendering.check_length(prompt, reply)
         return reply
 
     def _constraint(self, way: str | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice, zip_longest
 from typing import Any
 
@@ -13,6 +13,11 @@ from modelcheck.finetune.protocol import StageError
 # Of prompts that are sent as ids: what chat clients of this server would get.
 SAMPLED = 8
 REMEDY = "serve it with the chat template that it was trained with, or with a server that takes token ids"
+
+
+def same_ids(prompt: Prompt, reply: Reply) -> bool:
+    """Whether an answer shows that the server took the ids as they are."""
+    return reply.prompt_ids == list(prompt.ids) if reply.prompt_ids else reply.prompt_tokens == len(prompt.ids)
 
 
 class Rendering:
@@ -26,12 +31,6 @@ class Rendering:
         """What a request of messages needs besides."""
         return {"chat_template_kwargs": self._args} if self._args else {}
 
-    def check_ids(self, prompt: Prompt, reply: Reply) -> None:
-        """Raise ChatError (`prompt`) where the answer does not show that the server took the ids as they are."""
-        same = reply.prompt_ids == list(prompt.ids) if reply.prompt_ids else reply.prompt_tokens == len(prompt.ids)
-        if not same:
-            raise ChatError("the server does not take prompts of token ids as they are", "prompt")
-
     def check_length(self, prompt: Prompt, reply: Reply) -> None:
         """Raise StageError where the server says that its prompt had another length than ours."""
         if reply.prompt_tokens and reply.prompt_tokens != len(prompt.ids):
@@ -40,13 +39,12 @@ class Rendering:
                 f"tokens there; {REMEDY}"
             )
 
-    def compare(self, prompts: Iterable[Prompt]) -> tuple[str, list[str]]:
+    def compare(self, prompts: Collection[Prompt]) -> tuple[str, list[str]]:
         """How far prompts sent as messages could be checked (`ids`, `lengths`), and what to say of that.
 
         Raises StageError naming the first token that differs.
         """
-        prompts = list(prompts)
-        if self._tokenized(prompts[0]) is None:
+        if self._tokenized(next(iter(prompts))) is None:
             return "lengths", [
                 "prompt ids not checked: the server has no /tokenize for messages; where it tells lengths they agree"
             ]
