@@ -167,7 +167,7 @@ def test_stop_texts_and_lengths_end_an_answer_as_in_transformers(
     job: tuple[Path, object], prompts: dict[str, list[int]], vllm: Worker, transformers: Worker
 ) -> None:
     few = {key: prompts[key] for key in list(prompts)[-8:]}
-    gen = dataclasses.asdict(Generation(max_tokens=4, stop=(" ",), repetition_penalty=1.3))
+    gen = dataclasses.asdict(Generation(max_tokens=3, stop=(" ",), repetition_penalty=1.3))
     ours = answers(vllm, job[0] / "base", few, engine=ENGINE, gen=gen)
     theirs = answers(transformers, job[0] / "base", few, engine={"backend": "transformers"}, gen=gen)
     ends = {key: (found["text"], found["finish"]) for key, found in ours.items()}
