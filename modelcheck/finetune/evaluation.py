@@ -30,6 +30,11 @@ class Evaluated:
     manifest: Mapping[str, Any]
     loaded: Mapping[str, Any]
 
+    @property
+    def notes(self) -> list[str]:
+        """What the engine could not check, or not have as it was asked for, in words."""
+        return list(self.loaded.get("notes", ()))
+
     def samples(self) -> list[Sample]:
         """Every answer."""
         return samples.read(self.path)
@@ -86,7 +91,7 @@ class Evaluation:
             "gen": self.job.plain()["eval"]["gen"],
             "thinking": self.job.plain()["eval"]["strip_thinking"],
             "scorer": self.suite.scorer.settings,
-            "engine": {"version": versions.get(evaluation.backend), **evaluation.computing},
+            "engine": {"version": _version(evaluation.backend, versions), **evaluation.computing},
             "dtype": self.job.dtype,
         }
 
@@ -117,7 +122,7 @@ class Evaluation:
             "folder": str(self.folder),
             "dtype": self.job.dtype,
             "engine": self.job.eval.engine,
-            "prompts": {f"{item} {repeat}": _prompt(by_id[item], asked[item]) for item, repeat in missing},
+            "prompts": {f"{item} {repeat}": prompt_of(by_id[item], asked[item]) for item, repeat in missing},
             "gen": self.job.plain()["eval"]["gen"],
             "stop_ids": list(prompts.stop_ids),
         }
@@ -151,13 +156,18 @@ class Evaluation:
         )
 
 
+def _version(backend: str, versions: Mapping[str, str]) -> str | None:
+    """Of a server, only the client's version would be known."""
+    return versions.get(backend) if backend != "openai" else None
+
+
 def _computed(folder: Path) -> dict[str, str]:
     """What decides what a model computes from token ids: its weights, and how its config has them used."""
     parts = content(folder)
     return {name: parts[name] for name in parts if name == "config.json" or name.endswith(".safetensors")}
 
 
-def _prompt(item: Example, ids: Sequence[int]) -> dict[str, Any]:
+def prompt_of(item: Example, ids: Sequence[int]) -> dict[str, Any]:
     """A Prompt as JSON."""
     return {"ids": list(ids), "messages": [dict(message) for message in item.prompt], **_tools(item)}
 

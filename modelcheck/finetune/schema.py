@@ -9,6 +9,7 @@ from typing import Any
 from modelcheck.dataset.columns import template_problem
 from modelcheck.dataset.forms import COLUMNS, FORMS
 from modelcheck.finetune import job
+from modelcheck.finetune.chat import ENDPOINT_KEYS, Endpoint
 from modelcheck.finetune.kinds import (
     DURATION,
     FLAG,
@@ -31,6 +32,7 @@ from modelcheck.finetune.kinds import (
     path,
     whole,
 )
+from modelcheck.finetune.serving import settings as serving
 from modelcheck.finetune.toml_lines import Place
 
 # A name becomes a part of a test item's name, and pytest cannot select those with `[`, `::` or a dot.
@@ -228,10 +230,42 @@ VLLM = Table(
         "args": MAPPING,
     },
 )
+
+
+def _server(
+    base_url: str = "",
+    model: str = "{model}",
+    serve: tuple[str, ...] = (),
+    serve_env: Mapping[str, str] | None = None,
+    serve_timeout: float = 600.0,
+    **endpoint: Any,
+) -> job.OpenAi:
+    started = job.Serve(serve, serve_env or {}, serve_timeout) if serve else None
+    return job.OpenAi(Endpoint(base_url, model, **endpoint), started)
+
+
+SERVER = Table(
+    _server,
+    {**ENDPOINT_KEYS, "serve": listed(TEXT, least=1), "serve_env": TEXT_MAPPING, "serve_timeout": DURATION},
+)
+
+
+def _read_eval(value: Any, reader: Reader, at: Place) -> Any:
+    if not isinstance(value, Mapping):
+        raise Wrong
+    evaluation = reader.table(EVAL, value, at)
+    if evaluation is not None and evaluation.backend == "openai":
+        if evaluation.openai is None:
+            reader.say(at, 'backend "openai" needs openai = { serve = [...] }, or one with base_url and model')
+        else:
+            serving.check(evaluation.openai, reader, (*at, "openai"))
+    return evaluation
+
+
 EVAL = Table(
     job.Eval,
     {
-        "backend": choice("transformers", "vllm", later=("openai",)),
+        "backend": choice("transformers", "vllm", "openai"),
         "gen": nested(GENERATION),
         "template_args": MAPPING,
         "repeats": whole(1),
@@ -239,10 +273,10 @@ EVAL = Table(
         "batch_size": either(choice("auto"), whole(1)),
         "limit": whole(0),
         "vllm": nested(VLLM),
+        "openai": nested(SERVER),
         "python": PROGRAM,
         "env": TEXT_MAPPING,
     },
-    later={"openai": "the openai engine"},
 )
 AGREEMENT = Table(
     job.Agreement,
@@ -304,7 +338,7 @@ JOB = Table(
         "timeout": DURATION,
         "data": MAPPING,
         "train": nested(TRAIN),
-        "eval": nested(EVAL),
+        "eval": Kind("a table", _read_eval),
         "suite": Kind("tables [[job.NAME.suite]]", lambda value, _reader, _at: value),
         "gate": nested(GATE),
     },

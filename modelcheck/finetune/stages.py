@@ -50,8 +50,9 @@ def generate(request: Request, emit: Emit) -> Any:
     """
     prompts, done = {key: Prompt(**prompt) for key, prompt in request["prompts"].items()}, 0
     with closing(open_engine(request["folder"], request["dtype"], request["engine"])) as engine:
-        emit("loaded", **engine.identity)
         for batch in engine.answers(prompts, generation(request["gen"]), request["stop_ids"]):
+            if not done:
+                emit("loaded", **engine.identity)
             done += len(batch)
             emit("batch", answers=[dataclasses.asdict(answer) for answer in batch], done=done, total=len(prompts))
         return {"answers": done, "loaded": engine.identity}

@@ -65,12 +65,13 @@ class Steps:
     def _base(self, suite: Suite) -> Step:
         def step() -> Outcome:
             job = self._work.job
-            able = plan(self._work.base_run(suite).samples(), verdicts.role(suite), suite.name, self.policy)
+            run = self._work.base_run(suite)
+            able = plan(run.samples(), verdicts.role(suite), suite.name, self.policy)
             too_small = FAILED if job.gate.require_mde_below_margin else WARNED
             verdict = PASSED if able.reachable or job.eval.limit else too_small
             figures = {"base": able.base, "mde": able.mde, "items": able.items}
             name, message = f"base-{suite.name}", "" if verdict == PASSED else able.message
-            return Outcome(name, verdict, message, able.message, figures=figures)
+            return Outcome(name, verdict, message, "\n".join([able.message, *run.notes]), figures=figures)
 
         return step
 
@@ -110,7 +111,13 @@ class Steps:
         return judged("artifact", findings, problems)
 
     def _verdict(self, suite: Suite) -> Step:
-        return lambda: verdicts.of_suite(suite, *self._work.sides(suite), self.policy, self._explanations())
+        def step() -> Outcome:
+            base, tuned = self._work.sides(suite)
+            outcome = verdicts.of_suite(suite, base, tuned, self.policy, self._explanations())
+            notes = dict.fromkeys(note for run in tuned for note in run.notes)
+            return dataclasses.replace(outcome, details="\n".join(filter(None, [outcome.details, *notes])))
+
+        return step
 
     def _against_baseline(self, suite: Suite) -> Step:
         return lambda: verdicts.of_baseline(

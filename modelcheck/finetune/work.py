@@ -13,7 +13,7 @@ from typing import Any
 from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError
 from modelcheck.finetune.data import JobData, load
-from modelcheck.finetune.evaluation import Evaluated, Evaluation, base_folder, rows_of
+from modelcheck.finetune.evaluation import Evaluated, Evaluation, base_folder, prompt_of, rows_of
 from modelcheck.finetune.gate import check_manifests
 from modelcheck.finetune.identity import content
 from modelcheck.finetune.job import Job, Suite
@@ -179,13 +179,13 @@ class Work:
 
     def _answers_of(self, folder: Path) -> dict[str, Any]:
         """What the evaluation's engine answers for a folder to the first prompts, which it must be able to load."""
-        place, prompts = self.job.eval, enumerate(self.prompt_ids[:REHEARSED])
+        place, rows = self.job.eval, zip(self.data.train, self.prompt_ids[:REHEARSED], strict=False)
         request = {
             "stage": "generate",
             "folder": str(folder),
             "dtype": self.job.dtype,
             "engine": place.engine,
-            "prompts": {str(number): {"ids": ids} for number, ids in prompts},
+            "prompts": {str(number): prompt_of(row, ids) for number, (row, ids) in enumerate(rows)},
             "gen": self.job.plain()["eval"]["gen"],
             "stop_ids": list(self.prompts(self.base).stop_ids),
         }

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from modelcheck.finetune.serving.worker import ServedWorker, Servers
 from modelcheck.finetune.stage import Worker
 
 
@@ -27,7 +28,7 @@ class Workers:
     """One worker for each interpreter and environment, started when it is first asked; a context manager."""
 
     def __init__(self) -> None:
-        self._stack = ExitStack()
+        self._stack, self._servers = ExitStack(), Servers()
         self._known: dict[tuple[object, ...], Worker] = {}
 
     def __enter__(self) -> Workers:
@@ -43,10 +44,11 @@ class Workers:
         key = (place.python, *sorted(place.env.items()))
         if key not in self._known:
             log = logs / f"worker-{len(self._known)}.log"
-            self._known[key] = self._stack.enter_context(Worker(log, place.python, place.env))
+            self._known[key] = self._stack.enter_context(ServedWorker(self._servers, log, place.python, place.env))
         return self._known[key]
 
     def close(self) -> None:
-        """End all of them."""
+        """End all of them, and the servers that they had started."""
+        self._servers.close()
         self._stack.close()
         self._known.clear()

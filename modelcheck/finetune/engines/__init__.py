@@ -15,6 +15,7 @@ from modelcheck.finetune.job import Generation
 # {backend of a job: the module whose class `Engine` it is}.
 ENGINES: Mapping[str, str] = {
     "transformers": "modelcheck.finetune.engines.transformers",
+    "openai": "modelcheck.finetune.engines.openai",
     "vllm": "modelcheck.finetune.engines.vllm",
 }
 __all__ = ["ENGINES", "Answer", "Engine", "Prompt", "open_engine"]
@@ -23,7 +24,7 @@ __all__ = ["ENGINES", "Answer", "Engine", "Prompt", "open_engine"]
 class Engine(Protocol):
     """A checkpoint that answers. Made as `Engine(folder, dtype, **options)`; raises StageError where it cannot be.
 
-    `identity` is what was really loaded (`modelcheck.finetune.identity`).
+    `identity` is what was really loaded (`modelcheck.finetune.identity`), complete with the first answers.
     """
 
     identity: Mapping[str, Any]

@@ -16,7 +16,7 @@ from vllm import LLM, SamplingParams, TokensPrompt
 from vllm.sampling_params import RequestOutputKind
 
 from modelcheck.finetune.engines.answer import Answer, Prompt, read
-from modelcheck.finetune.engines.sampling import seed_of
+from modelcheck.finetune.engines.seeds import seed_of
 from modelcheck.finetune.identity import identity_of_files
 from modelcheck.finetune.job import Generation
 from modelcheck.finetune.protocol import LibraryError, StageError
