@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -77,7 +78,8 @@ class Need:
     optional: bool
 
 
+@cache
 def needs(function: Callable[..., Any]) -> tuple[Need, ...]:
-    """The facts that `function` asks for, by its parameter names."""
+    """The facts that `function` asks for, by its parameter names. Reading a signature costs more than most rules."""
     parameters = inspect.signature(function).parameters.values()
     return tuple(Need(p.name, optional=p.default is None) for p in parameters)

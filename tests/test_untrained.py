@@ -171,6 +171,19 @@ def test_qwen_3_has_no_tiny_row(found: Callable[..., Untrained]) -> None:
     assert found(values).certain == set()
 
 
+@pytest.mark.parametrize("dtype", ["BF16", "F32"])
+def test_two_threads_see_what_one_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    matrix = np.random.default_rng(0).normal(size=(20_001, 96)).astype(np.float32)
+    write(tmp_path, matrix.shape, [matrix], dtype)
+    files = Files(LocalFolder(tmp_path))
+    [tensor] = read_header(files, "model.safetensors").values()
+    alone = Embeddings(files, tensor).scan
+    monkeypatch.setattr(sys.modules[Embeddings.__module__], "SHARED", 0)
+    shared = Embeddings(files, tensor).scan
+    for part in ("norms", "prints", "sketch"):
+        assert np.array_equal(getattr(alone, part), getattr(shared, part)), part
+
+
 def test_scale_does_not_matter(found: Callable[..., Untrained]) -> None:
     values = rows(201088, 256, 128.3, 0.11)
     plant(values, 10.0, range(200019, 201088))

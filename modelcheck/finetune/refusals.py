@@ -34,10 +34,9 @@ def refusal(answer: Failed, backend: str, versions: Mapping[str, str], folder: P
     """A failed `generate`, for the model in `folder`, under an interpreter with these versions."""
     printed = f"{answer.message}\n{answer.printed}"
     remedy = REMEDIES[backend](printed) if backend in REMEDIES else None
-    text = f"{answer}\nwhat helps: {remedy}" if remedy else str(answer)
     if answer.kind not in OF_THE_ENGINE:
-        return StageFailed(text)
-    return StageFailed(text, tuple(_explaining(folder, _target(backend, versions))))
+        return StageFailed(answer.told(remedy))
+    return StageFailed(answer.told(remedy), tuple(_explaining(folder, _target(backend, versions))))
 
 
 def _target(backend: str, versions: Mapping[str, str]) -> tuple[str, ...]:

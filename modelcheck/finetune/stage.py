@@ -55,7 +55,11 @@ class Failed:
     log: Path | None = None
 
     def __str__(self) -> str:
-        lines = [f"{self.stage}: {self.message}"]
+        return self.told()
+
+    def told(self, remedy: str | None = None) -> str:
+        """All that is known, with what may help before the end of the log."""
+        lines = [f"{self.stage}: {self.message}", *([f"what helps: {remedy}"] if remedy else [])]
         if self.printed and self.kind != "refused":
             lines += [
                 f"the last it printed (all of it: {self.log}):",

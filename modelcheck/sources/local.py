@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import cycle
 from pathlib import Path
 
 from modelcheck.errors import UsageError
 from modelcheck.names import JOURNALS, TEMPLATE_FOLDER
-
-# Blocks that are read while one is looked at. Of a megabyte each, the two threads waited for each other.
-AHEAD, BLOCK = 2, 8 << 20
 
 # (inode, size in bytes, time of the last change in nanoseconds) of a file.
 Status = tuple[int, int, int]
@@ -54,9 +48,6 @@ class LocalFolder:
     def stream(self, name: str, start: int, stop: int, chunk: int) -> Iterator[memoryview]:
         descriptor = _open_regular(self.path / name)
         try:
-            if chunk <= BLOCK < stop - start:
-                yield from _read_ahead(descriptor, start, stop, chunk)
-                return
             buffer = memoryview(bytearray(min(chunk, stop - start)))
             while start < stop:
                 piece = buffer[: stop - start]
@@ -104,30 +95,6 @@ def _refuse_unfinished(folder: Path) -> None:
                 f"{folder}: a `modelcheck fix` was interrupted here and its files may be half written: run "
                 f"`modelcheck undo {folder}`, which takes it back"
             )
-
-
-def _read_ahead(descriptor: int, start: int, stop: int, chunk: int) -> Iterator[memoryview]:
-    """The pieces, from blocks that another thread reads while one is looked at: disk and processor work at once."""
-    size = max(1, BLOCK // chunk) * chunk
-    buffers = cycle([memoryview(bytearray(min(size, stop - start))) for _ in range(AHEAD + 1)])
-
-    def read(at: int) -> memoryview:
-        block = next(buffers)[: stop - at]
-        _fill(descriptor, block, at)
-        return block
-
-    pool = ThreadPoolExecutor(1)
-    try:
-        waiting: deque[Future[memoryview]] = deque()
-        for at in range(start, stop + AHEAD * size, size):
-            if at < stop:
-                waiting.append(pool.submit(read, at))
-            if len(waiting) == AHEAD or (at >= stop and waiting):
-                block = waiting.popleft().result()
-                for low in range(0, len(block), chunk):
-                    yield block[low : low + chunk]
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _fill(descriptor: int, piece: memoryview, start: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support import found, severities
 
+from modelcheck.finetune.identity import differences
 from modelcheck.finetune.job import Schedule
 from modelcheck.finetune.log_evidence import log_evidence
 from modelcheck.finetune.schedule import factor, warmup_steps
@@ -136,3 +137,57 @@ def test_the_schedule_holds_and_then_falls_to_nothing() -> None:
 def test_a_warm_up_that_is_asked_for_is_never_rounded_away() -> None:
     assert [warmup_steps(Schedule(warmup=0.01), total) for total in (3, 99, 101, 1000)] == [1, 1, 2, 10]
     assert warmup_steps(Schedule(warmup=0.0), 1000) == 0
+
+
+# ------------------------------------------------------------------ traps
+
+
+def logged(slug: str, **changes: Any) -> list[Any]:
+    """The findings of one rule on the log of a healthy run, changed."""
+    evidence = log_evidence(json.dumps(line) for line in [{"asked": ASKED}, *steps()])
+    return found(slug, training_evidence={"log": evidence | changes})
+
+
+def test_noise_in_the_labels_keeps_a_loss_up_and_does_not_raise_it() -> None:
+    assert slugs(steps(loss=lambda step, _: 2.0 + (0.3 if step % 2 else -0.3))) == []
+
+
+def test_nine_steps_are_too_few_to_tell_a_rise() -> None:
+    evidence = log_evidence(json.dumps(line) for line in [{"asked": ASKED}, *steps(loss=lambda s, _: float(s))[:9]])
+    assert found("loss-rose", training_evidence={"log": evidence}) == []
+
+
+@pytest.mark.parametrize(("bad", "severity"), [(3, "warning"), (30, "error")])
+def test_a_few_infinite_gradients_are_how_loss_scaling_begins(bad: int, severity: str) -> None:
+    seen = {"step": 1, "what": "grad_norm", "value": "inf", "steps": bad}
+    assert severities(logged("non-finite-loss", non_finite=seen)) == [severity]
+
+
+def test_a_loss_that_is_no_number_is_never_a_beginning() -> None:
+    seen = {"step": 1, "what": "loss", "value": "nan", "steps": 1}
+    assert severities(logged("non-finite-loss", non_finite=seen)) == ["error"]
+
+
+def test_no_warm_up_is_a_choice() -> None:
+    assert logged("warmup-zero", warmup=0.0, warmup_steps=0) == []
+
+
+def test_packing_makes_fewer_steps_on_purpose() -> None:
+    assert logged("fewer-steps", steps_expected=10, steps_planned=10, steps_done=10) == []
+
+
+MADE_BY = {"folder": "a", "files": {}, "weights": "1" * 64, "tokenizer": "2" * 64, "special_ids": {"eos": 2},
+           "dtype": "float32"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("trained", "differing"), [
+    ({"folder": "b"}, []),
+    ({"weights": "9" * 64, "dtype": "bfloat16"}, []),
+    ({"weights": "9" * 64}, ["weights"]),
+    ({"tokenizer": "9" * 64, "dtype": "bfloat16"}, ["tokenizer"]),
+    ({"special_ids": {"eos": 3}}, ["special_ids"]),
+])  # fmt: skip
+def test_a_base_is_its_weights_tokenizer_and_ids_and_not_its_place(
+    trained: dict[str, Any], differing: list[str]
+) -> None:
+    assert [text.partition(":")[0] for text in differences(MADE_BY, MADE_BY | trained)] == differing

@@ -242,6 +242,16 @@ def test_the_guide_shows_a_job_and_every_key_with_its_default(tmp_path: Path) ->
     [shown] = [text for _, file, text in BLOCK.findall(guide) if file == "rugby.modelcheck.toml"]
     assert list(read(tmp_path, shown)) == ["rugby"]
     table = guide
-    classes = (data.Data, data.Train, data.Lora, data.Schedule, data.Eval, data.Generation, data.Gate, data.Suite)
+    classes = (
+        data.Data,
+        data.Train,
+        data.Lora,
+        data.Schedule,
+        data.Eval,
+        data.Vllm,
+        data.Generation,
+        data.Gate,
+        data.Suite,
+    )
     keys = {f.name for cls in classes for f in fields(cls)}
     assert {key for key in keys if f"`{key}" not in table} == set()

@@ -47,7 +47,7 @@ def scheduler(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def test_a_cluster_gives_the_same_reports_in_the_same_order(tmp_path: Path, scheduler: str) -> None:
-    targets = [*checkpoints(tmp_path, 20), str(tmp_path / "none")]
+    targets = [*checkpoints(tmp_path, MANY), str(tmp_path / "none")]
     alone = list(lint_targets(targets, Options()))
     assert without_times(list(fleet.lint_many(targets, Options(), 1, scheduler))) == without_times(alone)
 

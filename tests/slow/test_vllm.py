@@ -13,9 +13,15 @@ from finetuning import GREEDY, conversations
 from planted import interpreter, results
 from vllm_lane import ENGINE, ENV, memory_of_group, vllm_job
 
-from modelcheck.finetune.job import Generation
+from modelcheck.finetune import samples
+from modelcheck.finetune.chat import Endpoint
+from modelcheck.finetune.data import load
+from modelcheck.finetune.evaluation import Evaluation
+from modelcheck.finetune.job import Generation, OpenAi, Serve
+from modelcheck.finetune.job_file import read_jobs
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.stage import Done, Worker
+from modelcheck.finetune.workers import Workers
 
 pytestmark = pytest.mark.vllm
 LIMIT = 300.0
@@ -167,12 +173,33 @@ def test_stop_texts_and_lengths_end_an_answer_as_in_transformers(
     job: tuple[Path, object], prompts: dict[str, list[int]], vllm: Worker, transformers: Worker
 ) -> None:
     few = {key: prompts[key] for key in list(prompts)[-8:]}
-    gen = dataclasses.asdict(Generation(max_tokens=4, stop=(" ",), repetition_penalty=1.3))
+    gen = dataclasses.asdict(Generation(max_tokens=3, stop=(" ",), repetition_penalty=1.3))
     ours = answers(vllm, job[0] / "base", few, engine=ENGINE, gen=gen)
     theirs = answers(transformers, job[0] / "base", few, engine={"backend": "transformers"}, gen=gen)
     ends = {key: (found["text"], found["finish"]) for key, found in ours.items()}
     assert ends == {key: (found["text"], found["finish"]) for key, found in theirs.items()}
     assert {finish for _, finish in ends.values()} == {"stop", "length"}
+
+
+def test_vllms_own_server_answers_as_its_engine_does(
+    python: Path, job: tuple[Path, object], tuned: Path, tmp_path: Path, record_property: Figure
+) -> None:
+    [made] = read_jobs(job[0] / "modelcheck.toml").values()
+    words = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", "{model}", "--port", "{port}"]
+    words += ["--dtype", "float32", "--enforce-eager", "--max-model-len", "128", "--max-num-seqs", "64"]
+    server = OpenAi(Endpoint("", "{model}", concurrency=16), Serve((*words, "--host", "127.0.0.1"), ENV))
+    made = dataclasses.replace(made, eval=dataclasses.replace(made.eval, backend="openai", openai=server, python=None))
+    suite, items = made.suites[-1], load(made).suites[made.suites[-1].name]
+    with Workers() as workers, Prompts(tuned) as rendered:
+        evaluation = Evaluation(made, suite, items, tuned, tmp_path / "cache")
+        found = evaluation.run(workers.of(made.eval, tmp_path / "logs"), rendered)
+    wanted = samples.read(job[0] / ".modelcheck" / "tiny" / "tuned" / f"{suite.name}-seed0" / "samples.jsonl")
+    texts = {sample.item: (sample.raw, sample.stopped) for sample in found.samples()}
+    equal = sum(texts[sample.item] == (sample.raw, sample.stopped) for sample in wanted)
+    record_property("figure", f"vLLM's server as its engine: {equal} of {len(wanted)} greedy answers")
+    assert equal >= 0.99 * len(wanted)
+    # The server tells which ids it made of the messages: they are those that the engine was given.
+    assert found.loaded["abilities"]["token_ids"]
 
 
 SAVED_WRAPPED = """

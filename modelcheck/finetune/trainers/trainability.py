@@ -26,6 +26,8 @@ KINDS = {
     "up": re.compile(r"\b(up_proj|w3|c_fc|dense_h_to_4h)$"),
     "down": re.compile(r"\b(down_proj|w2|mlp\.c_proj|dense_4h_to_h)$"),
 }
+# What lies around the layers and between their matrices: `all-linear` does not ask for it.
+BETWEEN = ("embeddings", "head", "norms")
 # What PEFT puts into the path of a module that it wraps, or hangs below it.
 WRAPPING = re.compile(r"^base_model\.model\.|\.base_layer|\.original_module|\.token_adapter")
 ADDED = re.compile(r"\.(lora_\w+|trainable_tokens_\w+|modules_to_save)\b.*")
@@ -84,7 +86,9 @@ def _asked(model: Any, modules: dict[str, _Module], recipe: Recipe) -> set[str]:
     if not recipe.adapts:
         return set(modules)
     if targets == "all-linear":
-        return set(_linear(model)) & set(modules)
+        # Fused experts and routers are no linear modules, and PEFT takes them in for some families (Mixtral, Qwen3).
+        taken = {name for name, module in modules.items() if module.added and kind_of(name) not in BETWEEN}
+        return set(_linear(model)) & set(modules) | taken
     names = [targets] if isinstance(targets, str) else targets
     return {m for m in modules for name in names if m == name or m.endswith(f".{name}")}
 
