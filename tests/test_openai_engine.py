@@ -244,6 +244,12 @@ def test_abilities_are_seen_and_not_believed(server: FakeChat, ids: Ids) -> None
     assert answered(server, ids)[1]["abilities"] == everything
 
 
+@pytest.mark.parametrize(("text", "held"), [('{ "word":\n\n', True), ("", False), ("The word is: {", False)])
+def test_a_schema_is_held_to_by_a_weak_model_too(server: FakeChat, ids: Ids, text: str, held: bool) -> None:
+    server.answer = lambda body: text if "response_format" in body else "yes"
+    assert answered(server, ids)[1]["abilities"]["json_schema"] is held
+
+
 def test_a_grammar_reaches_a_server_that_holds_to_it(server: FakeChat, ids: Ids) -> None:
     text = 'root ::= "a"'
     assert "holds its answers to no grammar" in refused(server, ids, grammar=text)

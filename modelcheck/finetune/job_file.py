@@ -21,7 +21,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 # What each role must say, and what it may say besides.
 BOUNDS = {"target": ("min_gain",), "guard": ("margin",), "floor": ("min", "max")}
 # {key of the eval table: the backend that it is for}.
-ENGINE_OF = {"batch_size": "transformers", "vllm": "vllm"}
+ENGINE_OF = {"batch_size": "transformers", "vllm": "vllm", "openai": "openai"}
 
 
 class JobFileError(UsageError):

@@ -139,8 +139,6 @@ def test_the_settings_of_another_engine_are_refused(tmp_path: Path) -> None:
 LATER = {
     "trainers": ('[job.tiny.train]\nbackend = "unsloth"', 'train.backend: "unsloth" is not available yet; availa'),
     "methods": ('[job.tiny.train]\nmethod = "qlora"', 'train.method: "qlora" is not available yet; available: "lora"'),
-    "engines": ('[job.tiny.eval]\nbackend = "openai"', 'eval.backend: "openai" is not available yet; availa'),
-    "an engine's table": ("[job.tiny.eval]\nopenai = { }", "eval.openai: the openai engine is not available yet"),
     "a trainer's key": ('[job.tiny.train]\nrun = ["x"]', "train.run: the command trainer is not available yet"),
 }  # fmt: skip
 
