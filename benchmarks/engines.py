@@ -21,7 +21,7 @@ from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.stage import Failed, Worker
 
 CACHE = ROOT / ".cache"
-TURNS, PROMPTS, TOKENS = 3, 64, 32
+TURNS, PROMPTS, TOKENS = 3, 32, 32
 QUIET = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
 # In one process: vLLM's second process would take one of the two cores for itself.
 IN_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "0-1"}

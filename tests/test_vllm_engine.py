@@ -17,7 +17,7 @@ from finetuning import BASE
 
 from modelcheck.finetune import preflight
 from modelcheck.finetune.engines import Prompt
-from modelcheck.finetune.engines.sampling import seed_of
+from modelcheck.finetune.engines.seeds import seed_of
 from modelcheck.finetune.engines.vllm_failures import remedy
 from modelcheck.finetune.identity import differences, unchecked
 from modelcheck.finetune.job import Eval, Generation, Vllm

@@ -187,6 +187,7 @@ def test_vllms_own_server_answers_as_its_engine_does(
     [made] = read_jobs(job[0] / "modelcheck.toml").values()
     words = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", "{model}", "--port", "{port}"]
     words += ["--dtype", "float32", "--enforce-eager", "--max-model-len", "128", "--max-num-seqs", "64"]
+    words += ["--generation-config", "vllm"]
     server = OpenAi(Endpoint("", "{model}", concurrency=16), Serve((*words, "--host", "127.0.0.1"), ENV))
     made = dataclasses.replace(made, eval=dataclasses.replace(made.eval, backend="openai", openai=server, python=None))
     suite, items = made.suites[-1], load(made).suites[made.suites[-1].name]

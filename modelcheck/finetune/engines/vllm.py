@@ -1,7 +1,7 @@
 """Answers by vLLM's offline engine, with nothing left to the checkpoint's own generation defaults.
 
 Prompts go in as token ids and ids come out: the text is decoded here, as every other engine's is. Written for the API
-of vLLM 0.32 and 0.33.
+of vLLM 0.32.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What vLLM says when it gives up, and the setting that helps.
 
-The texts are those of vLLM 0.32: seen on its CPU build, but for those of CUDA's memory, which were read in its source.
+The texts are those of vLLM 0.32: most were seen on its CPU build, those of a device's memory were read in its source.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FAILURES: Sequence[tuple[str, str]] = (
     (r"must be divisible by tensor parallel size", "set eval.vllm.tensor_parallel_size to a divisor of the heads"),
     (
         r"LLM\(data_parallel_size=\d+\) is not supported",
-        "vLLM runs several replicas only as a server: leave data_parallel_size out of eval.vllm.args",
+        'vLLM runs several replicas only as a server: let backend = "openai" start one',
     ),
     # The class of the model.
     (
