@@ -21,7 +21,7 @@ class Runs:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._workers = Workers()
+        self._workers = Workers(ahead=not hasattr(config, "workerinput"))
         self._runs: dict[tuple[Path, str], JobRun] = {}
 
     def of(self, job: Job) -> JobRun:

@@ -13,7 +13,6 @@ from modelcheck.finetune.recipe import Recipe
 
 TINY = Path(__file__).parent.parent / "examples" / "tiny"
 BASE = TINY / "base"
-PRELOAD = ("torch", "transformers", "trl", "peft", "datasets")
 GREEDY = dataclasses.asdict(Generation(max_tokens=16))
 TEMPLATE = (BASE / "chat_template.jinja").read_text()
 WITHOUT_BLOCK = TEMPLATE.replace("{%- generation %}", "").replace("{%- endgeneration %}", "")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finetuning import BASE, END_OUTSIDE, GREEDY, PRELOAD, WITHOUT_BLOCK, conversations, recipe
+from finetuning import BASE, END_OUTSIDE, GREEDY, WITHOUT_BLOCK, conversations, recipe
 from safetensors.numpy import load_file, save_file
 
 from modelcheck.finetune.artifact import disagreements
@@ -24,6 +24,7 @@ from modelcheck.finetune.log_evidence import log_evidence
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.recipe import Recipe
 from modelcheck.finetune.stage import Done, Failed, Worker
+from modelcheck.finetune.workers import PRELOADED
 from modelcheck.testing import lint_overlay
 
 LIMIT = 240.0
@@ -34,7 +35,7 @@ Ask = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    with Worker(tmp_path_factory.mktemp("worker") / "worker.log", preload=PRELOAD) as started:
+    with Worker(tmp_path_factory.mktemp("worker") / "worker.log", preload=PRELOADED) as started:
         yield started
 
 
@@ -311,11 +312,34 @@ def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "python = '/no/such/python' is no interpreter" in answer.message
 
 
-def test_a_module_that_the_interpreter_lacks_is_named(tmp_path: Path) -> None:
-    with Worker(tmp_path / "log", preload=("no_such_module",)) as worker:
-        answer = worker.ask({"stage": "audit"}, 60)
-    assert isinstance(answer, Failed)
-    assert "No module named 'no_such_module'): install modelcheck[finetune]" in answer.message
+def test_a_module_that_the_interpreter_lacks_is_named_by_the_stage_that_needs_it(tmp_path: Path) -> None:
+    (tmp_path / "trl.py").write_text("raise ModuleNotFoundError(\"No module named 'trl'\")")
+    with Worker(tmp_path / "log", env={"PYTHONPATH": str(tmp_path)}, preload=("trl", "json")) as worker:
+        worker.expect()  # an interpreter for evaluation has no trainer
+        lacking = worker.ask({"stage": "audit", "recipe": recipe(tmp_path, ROWS).plain(), "out": str(tmp_path)}, 60)
+        other = worker.ask({"stage": "no such stage"}, 60)
+    assert isinstance(lacking, Failed)
+    assert "No module named 'trl'): install modelcheck[finetune]" in lacking.message
+    assert isinstance(other, Failed)
+    assert "KeyError: 'no such stage'" in other.message
+
+
+def test_a_worker_that_is_to_be_asked_imports_before(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'there')!r}).touch()")
+    with Worker(tmp_path / "log", env={"PYTHONPATH": str(tmp_path)}, preload=("slow",)) as worker:
+        worker.expect()
+        while not (tmp_path / "there").exists():
+            time.sleep(0.01)
+        assert worker._process
+
+
+def test_a_worker_that_nobody_asked_after_all_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text("import time; time.sleep(60)")
+    worker = Worker(tmp_path / "log", env={"PYTHONPATH": str(tmp_path)}, preload=("endless",))
+    worker.expect()
+    began = time.monotonic()
+    worker.close()
+    assert time.monotonic() - began < 5
 
 
 def test_a_stage_that_takes_too_long_ends_with_all_its_processes(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ class Worker:
         try:
             answer = self._exchange(request, started + timeout, hear)
         except _Silence as silence:
-            self.kill()
+            self.close()
             return self._silent(stage, str(silence), timeout, printed)
         except BaseException:
             self.stop()
@@ -119,6 +119,17 @@ class Worker:
         kind = "crashed" if answer["internal"] else "refused"
         return Failed(stage, kind, answer["message"], self._tail(printed), self.log)
 
+    def expect(self) -> None:
+        """Have it import what stages need while nothing is asked yet. A worker that does not start says so when it is.
+
+        It does no harm to one that is at it already.
+        """
+        if self.start("import") is None and self._process:
+            with suppress(OSError):
+                stdin = _pipe(self._process.stdin)
+                stdin.write("\n")
+                stdin.flush()
+
     def stop(self, grace: float = GRACE) -> None:
         """Ask the stage at work to stop, wait until it has, at most `grace` seconds, then end everything."""
         if self._process and self._process.poll() is None:
@@ -129,19 +140,15 @@ class Worker:
                 event = self._next(deadline)
                 while event["event"] != "ended":
                     event = self._next(deadline)
-        self.kill()
-
-    def kill(self) -> None:
-        """End the worker and whatever it started, at once."""
-        if self._process:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
         self.close()
 
     def close(self) -> None:
-        """Let an idle worker end."""
+        """End the worker and whatever it started, at once: between two questions it has nothing to finish."""
         if self._process:
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
             with suppress(OSError):
+                # What is left of a worker that died by itself ends with its standard input.
                 _pipe(self._process.stdin).close()
             self._process.wait()
             self._process = None
@@ -179,10 +186,10 @@ class Worker:
         try:
             self.versions = self._next(time.monotonic() + START_LIMIT)["versions"]
         except _Silence as silence:
-            self.kill()
+            self.close()
             return self._not_started(stage, str(silence), printed)
         except BaseException:
-            self.kill()
+            self.close()
             raise
         return None
 

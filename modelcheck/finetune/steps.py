@@ -45,6 +45,7 @@ class Steps:
     def _preflight(self) -> Outcome:
         work, job = self._work, self._work.job
         training, evaluating = work.worker(job.train), work.worker(job.eval)
+        work.expect(training, evaluating)
         problems = [*preflight.problems(job, work.root, training, evaluating), *baseline.problems(work)]
         if not problems:
             record.before(work, {"train": training.versions, "eval": evaluating.versions})

@@ -41,6 +41,7 @@ class Work:
         self.state = State(self.root / job.name)
         self._stack = ExitStack()
         self._prompts_of: dict[Path, Prompts] = {}
+        self._recipes: dict[int, Recipe] = {}
         self._answered: dict[tuple[str, Path], Evaluated] = {}
 
     def close(self) -> None:
@@ -59,16 +60,16 @@ class Work:
         """Every row of the job."""
         return load(self.job)
 
-    def rows(self, name: str) -> Path:
-        """The rows `train`, `eval` (all that training must not have seen) or `trainer_eval` as a file, for others."""
-        rows = {"train": self.data.train, "eval": self.data.held_out, "trainer_eval": self.data.eval}
+    @cached_property
+    def _rows(self) -> Path:
+        """The folder of the rows as the trainer reads them: `train.jsonl`, and `trainer_eval.jsonl` for its loss."""
         folder = self.state.folder / "rows"
         folder.mkdir(parents=True, exist_ok=True)
-        for known, items in rows.items():
-            path, text = folder / f"{known}.jsonl", "".join(rows_of(items))
+        for name, items in {"train": self.data.train, "trainer_eval": self.data.eval}.items():
+            path, text = folder / f"{name}.jsonl", "".join(rows_of(items))
             if not path.exists() or path.read_text(encoding="utf-8") != text:
                 path.write_text(text, encoding="utf-8")
-        return folder / f"{name}.jsonl"
+        return folder
 
     def prompts(self, folder: Path) -> Prompts:
         """The prompts of a model, under the template and the arguments of the job."""
@@ -94,11 +95,16 @@ class Work:
 
     def recipe(self, seed: int) -> Recipe:
         """What the trainer is told. Its folder is named by what the run is made of."""
-        plain = Recipe.of(self.job, self.rows("train"), self.state.folder, seed=seed)
+        if seed not in self._recipes:
+            self._recipes[seed] = self._recipe(seed)
+        return self._recipes[seed]
+
+    def _recipe(self, seed: int) -> Recipe:
+        plain = Recipe.of(self.job, self._rows / "train.jsonl", self.state.folder, seed=seed)
         made = dataclasses.replace(
             plain,
             base=str(self.base),
-            eval_rows=self.rows("trainer_eval") if self.data.eval else None,
+            eval_rows=self._rows / "trainer_eval.jsonl" if self.data.eval else None,
             untrained=self._trainable_ids(),
             # Another seed beside it, or no rehearsal before it, makes no other run.
             train=dataclasses.replace(plain.train, seeds=(seed,), rehearse=True),
@@ -127,6 +133,11 @@ class Work:
     def worker(self, place: Place) -> Worker:
         """The worker of a stage."""
         return self._workers.of(place, self.root / "logs")
+
+    def expect(self, *workers: Worker) -> None:
+        """Let workers import while files are read: a job that has made nothing yet will ask all of them."""
+        if self.state.empty:
+            self._workers.expect(*workers)
 
     def ask(self, place: Place, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer of a stage. Raises StageFailed where there is none."""
@@ -186,6 +197,10 @@ class Work:
 
     def trained(self) -> dict[int, tuple[Recipe, dict[str, Any]]]:
         """{seed: (recipe, what the trainer answered)}; a run that was ended goes on where it was."""
+        return self._runs
+
+    @cached_property
+    def _runs(self) -> dict[int, tuple[Recipe, dict[str, Any]]]:
         return {seed: self._trained(self.recipe(seed)) for seed in self.job.train.seeds}
 
     def _trained(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:

@@ -10,8 +10,14 @@ from typing import Protocol
 
 from modelcheck.finetune.stage import Worker
 
-# What a worker imports before it serves its first stage.
-PRELOADED = ("trl", "peft", "datasets")
+# What a worker imports before it serves its first stage: the stages themselves, with all that they need.
+PRELOADED = (
+    "modelcheck.finetune.stages",
+    "modelcheck.finetune.engines.transformers",
+    "modelcheck.finetune.trainers.audit",
+    "modelcheck.finetune.rehearse",
+    "modelcheck.finetune.artifact",
+)
 
 
 class Place(Protocol):
@@ -27,9 +33,13 @@ class Place(Protocol):
 
 
 class Workers:
-    """One worker for each interpreter and environment, started when it is first asked; a context manager."""
+    """One worker for each interpreter and environment, started when it is first asked; a context manager.
 
-    def __init__(self) -> None:
+    `ahead` allows them to import before anything is asked: not where several processes share one job.
+    """
+
+    def __init__(self, *, ahead: bool = True) -> None:
+        self._ahead = ahead
         self._stack = ExitStack()
         self._known: dict[tuple[object, ...], Worker] = {}
 
@@ -48,6 +58,11 @@ class Workers:
             log = logs / f"worker-{len(self._known)}.log"
             self._known[key] = self._stack.enter_context(Worker(log, place.python, place.env, PRELOADED))
         return self._known[key]
+
+    def expect(self, *places: Worker) -> None:
+        """Questions to these workers will come soon."""
+        for worker in set(places) if self._ahead else ():
+            worker.expect()
 
     def close(self) -> None:
         """End all of them."""
