@@ -28,7 +28,7 @@ class Runs:
         """The run of a job."""
         key = job.file, job.name
         if key not in self._runs:
-            self._runs[key] = JobRun(job, self._workers, self._say)
+            self._runs[key] = JobRun(job, self._workers, self._say, aa=self._config.getoption("modelcheck_aa"))
         return self._runs[key]
 
     def named(self, name: str) -> JobRun:

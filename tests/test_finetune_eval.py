@@ -84,7 +84,7 @@ def test_the_tiny_job_passes_every_step(
     record_property("figure", f"tiny job: {seconds and seconds[1]} s from nothing to the gate")
     made = folder / ".modelcheck" / "tiny"
     assert {p.name for p in made.iterdir()} >= {
-        "config.resolved.json",
+        "config.resolved.toml",
         "env.json",
         "data_report.json",
         "label_preview.html",

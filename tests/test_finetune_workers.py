@@ -313,15 +313,33 @@ def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_module_that_the_interpreter_lacks_is_named_by_the_stage_that_needs_it(tmp_path: Path) -> None:
-    (tmp_path / "trl.py").write_text("raise ModuleNotFoundError(\"No module named 'trl'\")")
-    with Worker(tmp_path / "log", env={"PYTHONPATH": str(tmp_path)}, preload=("trl", "json")) as worker:
-        worker.expect()  # an interpreter for evaluation has no trainer
+    (tmp_path / "transformers.py").write_text("raise ModuleNotFoundError(\"No module named 'transformers'\")")
+    with Worker(tmp_path / "log", env={"PYTHONPATH": str(tmp_path)}, preload=("transformers", "json")) as worker:
+        worker.expect()  # an interpreter for one stage may well lack what another needs
         lacking = worker.ask({"stage": "audit", "recipe": recipe(tmp_path, ROWS).plain(), "out": str(tmp_path)}, 60)
         other = worker.ask({"stage": "no such stage"}, 60)
     assert isinstance(lacking, Failed)
-    assert "No module named 'trl'): install modelcheck[finetune]" in lacking.message
+    assert "No module named 'transformers'): install modelcheck[finetune]" in lacking.message
     assert isinstance(other, Failed)
     assert "KeyError: 'no such stage'" in other.message
+
+
+def test_no_secret_stays_in_what_a_worker_said(tmp_path: Path) -> None:
+    (tmp_path / "leaky.py").write_text("import os; raise ValueError('told ' + os.environ['HF_TOKEN'])")
+    env = {"PYTHONPATH": str(tmp_path), "HF_TOKEN": "hf_not-to-be-seen"}
+    with Worker(tmp_path / "log", env=env, preload=("leaky",)) as worker:
+        answer = worker.ask({"stage": "audit"}, 60)
+    assert isinstance(answer, Failed)
+    assert "ValueError: told (hidden)" in str(answer)
+    assert "not-to-be-seen" not in str(answer) + (tmp_path / "log").read_text()
+    assert "ValueError: told (hidden)" in (tmp_path / "log").read_text()
+
+
+def test_a_secret_among_the_arguments_is_refused(worker: Worker, tmp_path: Path) -> None:
+    made = recipe(tmp_path, ROWS, args={"hub_token": "hf_not-to-be-seen"})
+    answer = worker.ask({"stage": "train", "recipe": made.plain()}, LIMIT)
+    assert isinstance(answer, Failed)
+    assert answer.message == "train.args.hub_token would be written into every checkpoint: set it in train.env"
 
 
 def test_a_worker_that_is_to_be_asked_imports_before(tmp_path: Path) -> None:

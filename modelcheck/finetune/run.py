@@ -23,10 +23,12 @@ from modelcheck.finetune.workers import Workers
 class JobRun:
     """A job and its outcomes: those that this process came to, and those that it was told (`outcomes`)."""
 
-    def __init__(self, job: Job, workers: Workers, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, job: Job, workers: Workers, say: Callable[[str], None] = lambda _: None, *, aa: bool = False
+    ) -> None:
         self.job, self.outcomes = job, dict[str, Outcome]()
         self._work = Work(job, workers, say)
-        self._steps = Steps(self._work, self._explanations)
+        self._steps = Steps(self._work, self._explanations, aa=aa)
 
     def close(self) -> None:
         """End what was started for this job alone."""

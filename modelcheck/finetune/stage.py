@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO, Any
 
 import modelcheck
+from modelcheck.finetune.secrets import secrets_in, without
 
 # Nothing is reported anywhere, and a fork after the first encoding is no accident here.
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -80,6 +81,7 @@ class Worker:
         self.log, self._preload = log, preload
         self._python = python or sys.executable
         self._env = {**os.environ, **QUIET, **(env or {})}
+        self._secrets = secrets_in(self._env)
         self._process: subprocess.Popen[str] | None = None
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._home: TemporaryDirectory[str] | None = None
@@ -117,7 +119,7 @@ class Worker:
         if answer["event"] == "ended":
             return self._ended(stage, answer["status"], printed)
         kind = "crashed" if answer["internal"] else "refused"
-        return Failed(stage, kind, answer["message"], self._tail(printed), self.log)
+        return Failed(stage, kind, without(answer["message"], self._secrets), self._tail(printed), self.log)
 
     def expect(self) -> None:
         """Have it import what stages need while nothing is asked yet. A worker that does not start says so when it is.
@@ -152,6 +154,7 @@ class Worker:
                 _pipe(self._process.stdin).close()
             self._process.wait()
             self._process = None
+            self._hide_secrets()
         if self._home:
             self._home.cleanup()
             self._home = None
@@ -249,6 +252,12 @@ class Worker:
             message = f"{self._python} ended before the first question"
         return Failed(stage, "start", message, tail, self.log)
 
+    def _hide_secrets(self) -> None:
+        """Take secrets out of what libraries printed; while they print, it stands there as they wrote it."""
+        said = self.log.read_text(encoding="utf-8", errors="surrogateescape")
+        if (kept := without(said, self._secrets)) != said:
+            self.log.write_text(kept, encoding="utf-8", errors="surrogateescape")
+
     def _printed(self) -> int:
         return self.log.stat().st_size if self.log.exists() else 0
 
@@ -257,7 +266,7 @@ class Worker:
             log.seek(max(start, self._printed() - 8192))
             lines = log.read().decode(errors="replace").splitlines()
         # A progress bar writes over itself: what counts is what it said last.
-        return "\n".join(line.rpartition("\r")[2] for line in lines[-TAIL_LINES:])
+        return without("\n".join(line.rpartition("\r")[2] for line in lines[-TAIL_LINES:]), self._secrets)
 
 
 def _listen(process: subprocess.Popen[str], events: queue.SimpleQueue[Event | None]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from modelcheck.finding import Finding, Severity
 from modelcheck.finetune import baseline, preflight, record, training_rules, verdicts
+from modelcheck.finetune.aa import stability
 from modelcheck.finetune.artifact import disagreements
 from modelcheck.finetune.job import Suite
 from modelcheck.finetune.label_preview import terminal
@@ -23,10 +24,15 @@ SHOWN = 2
 
 
 class Steps:
-    """The steps of a job by name. `explanations` are the findings of the steps that came first, (step, finding)."""
+    """The steps of a job by name. `explanations` are the findings of the steps that came first, (step, finding).
 
-    def __init__(self, work: Work, explanations: Callable[[], Iterable[tuple[str, Finding]]]) -> None:
-        self._work, self._explanations = work, explanations
+    `aa` adds steps that evaluate the base twice.
+    """
+
+    def __init__(
+        self, work: Work, explanations: Callable[[], Iterable[tuple[str, Finding]]], *, aa: bool = False
+    ) -> None:
+        self._work, self._explanations, self._aa = work, explanations, aa
         self.policy: Policy = verdicts.policy(work.job)
 
     def by_name(self) -> Mapping[str, Step]:
@@ -34,6 +40,7 @@ class Steps:
         job = self._work.job
         steps: dict[str, Step] = {"preflight": self._preflight, "data": self._data}
         steps |= {f"base-{suite.name}": self._base(suite) for suite in job.suites}
+        steps |= {f"aa-{suite.name}": self._against_itself(suite) for suite in job.suites if self._aa}
         steps |= {"rehearse": self._rehearse} if job.train.rehearse else {}
         steps |= {"train": self._train, "artifact": self._artifact}
         steps |= {suite.item: self._verdict(suite) for suite in job.suites}
@@ -72,6 +79,13 @@ class Steps:
             figures = {"base": able.base, "mde": able.mde, "items": able.items}
             name, message = f"base-{suite.name}", "" if verdict == PASSED else able.message
             return Outcome(name, verdict, message, able.message, figures=figures)
+
+        return step
+
+    def _against_itself(self, suite: Suite) -> Step:
+        def step() -> Outcome:
+            once, again = self._work.base_run(suite), self._work.base_again(suite)
+            return stability(suite.name, once.samples(), again.samples(), verdicts.role(suite))
 
         return step
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError
+from modelcheck.finetune.aa import disturbed
 from modelcheck.finetune.data import JobData, load
 from modelcheck.finetune.evaluation import Evaluated, Evaluation, StageFailed, base_folder, rows_of
 from modelcheck.finetune.gate import check_manifests
@@ -234,6 +235,10 @@ class Work:
         """The base's answers to a suite."""
         return self._evaluated(suite, self.data.suites[suite.name], self.base)
 
+    def base_again(self, suite: Suite) -> Evaluated:
+        """The base's answers to a suite in other batches and under another seed."""
+        return self._evaluation(suite, self.data.suites[suite.name], self.base, disturbed(self.job))
+
     def tuned_runs(self, suite: Suite, items: tuple[Example, ...] | None = None) -> list[Evaluated]:
         """The tuned model's answers, one run for each seed."""
         items = self.data.suites[suite.name] if items is None else items
@@ -248,8 +253,10 @@ class Work:
 
     def _evaluated(self, suite: Suite, items: tuple[Example, ...], folder: Path) -> Evaluated:
         if (suite.name, folder) not in self._answered:
-            limit = self.job.eval.limit or len(items)
-            evaluation = Evaluation(self.job, suite, items[:limit], folder, self.root / "cache")
-            made = evaluation.run(self.worker(self.job.eval), self.prompts(folder), self._say)
-            self._answered[suite.name, folder] = made
+            self._answered[suite.name, folder] = self._evaluation(suite, items, folder, self.job)
         return self._answered[suite.name, folder]
+
+    def _evaluation(self, suite: Suite, items: tuple[Example, ...], folder: Path, job: Job) -> Evaluated:
+        limit = job.eval.limit or len(items)
+        evaluation = Evaluation(job, suite, items[:limit], folder, self.root / "cache")
+        return evaluation.run(self.worker(job.eval), self.prompts(folder), self._say)

@@ -52,7 +52,7 @@ def _preload() -> None:
     for name in sys.argv[1:]:
         try:
             import_module(name)
-        except ImportError:
+        except Exception:
             traceback.print_exc()
     gc.enable()
     # No fork looks at it again, which would copy every page of it: stages took half as long.
