@@ -228,6 +228,7 @@ def test_a_blessed_run_is_what_later_ones_are_held_against(folder: Path) -> None
 
 OWN = """
 import pytest
+from modelcheck.finetune.verdict import Guard, Verdict
 
 @pytest.mark.finetune_eval(job="tiny")
 def test_own(modelcheck_job):
@@ -236,6 +237,10 @@ def test_own(modelcheck_job):
     assert job.outcome("train").verdict == "pass"
     job.assert_no_regression("copy", margin=0.1)
     job.assert_gain("last", 0.5)
+    assert len(job.samples) == 400
+    assert job.paired("add", Guard(0.1)).verdict is Verdict.PASS
+    assert job.generate(["last cat dog sun", [{"role": "user", "content": "copy sun tree"}]]) == ["sun", "sun tree"]
+    assert job.tokenizer.decode(job.tokenizer.encode("sun tree")) == "sun tree"
     with pytest.raises(AssertionError, match="FAIL: add score: stayed|FAIL: add score: fell|INCONCLUSIVE|FAIL: add"):
         job.assert_gain("add", 0.5)
 """

@@ -328,7 +328,7 @@ def test_no_secret_stays_in_what_a_worker_said(tmp_path: Path) -> None:
     (tmp_path / "leaky.py").write_text("import os; raise ValueError('told ' + os.environ['HF_TOKEN'])")
     env = {"PYTHONPATH": str(tmp_path), "HF_TOKEN": "hf_not-to-be-seen"}
     with Worker(tmp_path / "log", env=env, preload=("leaky",)) as worker:
-        answer = worker.ask({"stage": "audit"}, 60)
+        answer = worker.ask({"stage": "no such stage"}, 60)
     assert isinstance(answer, Failed)
     assert "ValueError: told (hidden)" in str(answer)
     assert "not-to-be-seen" not in str(answer) + (tmp_path / "log").read_text()

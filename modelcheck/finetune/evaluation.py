@@ -111,16 +111,8 @@ class Evaluation:
                 samples.append(place / "samples.jsonl", found)
                 say(f"{self.job.name}, {self.suite.name}: {event['done']} of {event['total']} answers")
 
-        request = {
-            "stage": "generate",
-            "folder": str(self.folder),
-            "dtype": self.job.dtype,
-            "engine": self.job.eval.engine,
-            "prompts": {f"{item} {repeat}": _prompt(by_id[item], asked[item]) for item, repeat in missing},
-            "gen": self.job.plain()["eval"]["gen"],
-            "stop_ids": list(prompts.stop_ids),
-        }
-        answer = worker.ask(request, self.job.timeout, hear)
+        put = {f"{item} {repeat}": _prompt(by_id[item], asked[item]) for item, repeat in missing}
+        answer = worker.ask(request(self.job, self.folder, put, prompts.stop_ids), self.job.timeout, hear)
         if isinstance(answer, Failed):
             raise StageFailed(str(answer))
 
@@ -148,6 +140,21 @@ class Evaluation:
             reference=item.reference,
             metadata=scored.metadata,
         )
+
+
+def request(
+    job: Job, folder: Path, prompts: Mapping[str, Mapping[str, Any]], stop_ids: Sequence[int]
+) -> dict[str, Any]:
+    """What the engine of a job is asked: prompts, each a Prompt as JSON, to the model in a folder."""
+    return {
+        "stage": "generate",
+        "folder": str(folder),
+        "dtype": job.dtype,
+        "engine": job.eval.engine,
+        "prompts": prompts,
+        "gen": job.plain()["eval"]["gen"],
+        "stop_ids": list(stop_ids),
+    }
 
 
 def _computed(folder: Path) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +14,13 @@ from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError
 from modelcheck.finetune.aa import disturbed
 from modelcheck.finetune.data import JobData, load
-from modelcheck.finetune.evaluation import Evaluated, Evaluation, StageFailed, base_folder, rows_of
+from modelcheck.finetune.evaluation import Evaluated, Evaluation, StageFailed, base_folder, request, rows_of
 from modelcheck.finetune.gate import check_manifests
 from modelcheck.finetune.identity import content
 from modelcheck.finetune.job import Job, Suite
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.recipe import Recipe
-from modelcheck.finetune.stage import Failed, Worker
+from modelcheck.finetune.stage import Event, Failed, Worker
 from modelcheck.finetune.state import State, digest
 from modelcheck.finetune.workers import Place, Workers
 
@@ -243,6 +243,21 @@ class Work:
         """The tuned model's answers, one run for each seed."""
         items = self.data.suites[suite.name] if items is None else items
         return [self._evaluated(suite, items, recipe.merged) for recipe, _ in self.trained().values()]
+
+    def generate(self, folder: Path, conversations: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+        """What a model answers to conversations of one's own, as evaluation would ask it; nothing is kept."""
+        prompts, found = self.prompts(folder), dict[str, str]()
+        both = enumerate(zip(conversations, prompts.ids(conversations), strict=True))
+        put = {str(i): {"messages": [dict(message) for message in chat], "ids": ids} for i, (chat, ids) in both}
+
+        def hear(event: Event) -> None:
+            found.update({answer["key"]: answer["text"] for answer in event.get("answers", ())})
+
+        asked = request(self.job, folder, put, prompts.stop_ids)
+        answer = self.worker(self.job.eval).ask(asked, self.job.timeout, hear)
+        if isinstance(answer, Failed):
+            raise StageFailed(str(answer))
+        return [found[key] for key in put]
 
     def sides(self, suite: Suite) -> tuple[Evaluated, list[Evaluated]]:
         """Base and tuned answers. Raises NotComparable where they were not asked the same."""
