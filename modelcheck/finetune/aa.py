@@ -17,6 +17,7 @@ from modelcheck.finetune.verdict import Ceiling, Floor, Guard, Role, Target
 
 # In place of what an engine would take by itself, and neither a part nor a multiple of it.
 OTHER_BATCH = 24
+ROUNDING = 1e-9
 
 
 def disturbed(job: Job) -> Job:
@@ -41,7 +42,7 @@ def stability(name: str, once: Iterable[Sample], again: Iterable[Sample], role: 
         f"batches and under another seed; {changed:.0%} of {len(items)} answers differ"
     )
     figures = {"aa": apart, "changed": changed}
-    if abs(apart) <= allowed:
+    if abs(apart) <= allowed + ROUNDING:
         return Outcome(f"aa-{name}", PASSED, details=seen, figures=figures)
     problem = (
         f"{seen}: expected scores within {allowed:g}, half of {asked}: the evaluator moves the score, not a model; "

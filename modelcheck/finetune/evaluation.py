@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,20 @@ class StageFailed(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """Where the samples of a suite are, what they were made of, and what the engine really loaded."""
+    """Where the samples of a suite are, what they were made of, and what the engine really loaded.
+
+    `items` are what was asked, as the job has them today.
+    """
 
     path: Path
     manifest: Mapping[str, Any]
     loaded: Mapping[str, Any]
+    items: Sequence[Example]
 
     def samples(self) -> list[Sample]:
-        """Every answer."""
-        return samples.read(self.path)
+        """Every answer, in the clusters and slices that the job names today: they are no part of an answer."""
+        known = {item.id: item for item in self.items}
+        return [_grouped(sample, known[sample.item]) for sample in samples.read(self.path)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class Evaluation:
             if missing:
                 (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
                 self._answer(worker, prompts, asked, missing, place, say)
-        return Evaluated(path, manifest, json.loads(loaded.read_text(encoding="utf-8")))
+        return Evaluated(path, manifest, json.loads(loaded.read_text(encoding="utf-8")), self.items)
 
     def _ids(self, prompts: Prompts) -> list[list[int]]:
         if any(item.tools for item in self.items):
@@ -124,12 +129,9 @@ class Evaluation:
         if strip is not None:
             text = thinking.strip(text, strip.tags, unclosed=strip.unclosed)
         scored = score(text, item)
-        return Sample(
+        made = Sample(
             item=name,
             repeat=int(repeat),
-            cluster=item.cluster,
-            slice=item.slice,
-            critical=item.critical,
             prompt=text_of(item.prompt[-1]) if item.prompt else "",
             prompt_ids=tuple(asked[name]),
             answer=text,
@@ -140,6 +142,11 @@ class Evaluation:
             reference=item.reference,
             metadata=scored.metadata,
         )
+        return _grouped(made, item)
+
+
+def _grouped(sample: Sample, item: Example) -> Sample:
+    return replace(sample, cluster=item.cluster, slice=item.slice, critical=item.critical)
 
 
 def request(
