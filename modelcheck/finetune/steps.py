@@ -11,8 +11,10 @@ from modelcheck.finding import Finding, Severity
 from modelcheck.finetune import baseline, preflight, record, training_rules, verdicts
 from modelcheck.finetune.aa import stability
 from modelcheck.finetune.artifact import disagreements
+from modelcheck.finetune.hints import Hint, what_is_left
 from modelcheck.finetune.job import Suite
 from modelcheck.finetune.label_preview import terminal
+from modelcheck.finetune.log_evidence import log_evidence
 from modelcheck.finetune.outcome import FAILED, PASSED, WARNED, Outcome, judged
 from modelcheck.finetune.plan import plan
 from modelcheck.finetune.verdict import Policy
@@ -124,7 +126,18 @@ class Steps:
         return judged("artifact", findings, problems)
 
     def _verdict(self, suite: Suite) -> Step:
-        return lambda: verdicts.of_suite(suite, *self._work.sides(suite), self.policy, self._explanations())
+        def step() -> Outcome:
+            sides = self._work.sides(suite)
+            return verdicts.of_suite(suite, *sides, self.policy, self._explanations(), self._what_is_left())
+
+        return step
+
+    def _what_is_left(self) -> Hint | None:
+        """What the loss of the first seed says where no finding explains a failure; a short run says nothing."""
+        recipe, _ = next(iter(self._work.trained().values()))
+        lines = recipe.log.read_text(encoding="utf-8").splitlines() if recipe.log.exists() else []
+        loss = log_evidence(lines)["loss"]
+        return what_is_left(loss["first"], loss["last"]) if loss else None
 
     def _against_baseline(self, suite: Suite) -> Step:
         return lambda: verdicts.of_baseline(
