@@ -124,8 +124,8 @@ def test_answers_that_are_lost_or_scored_otherwise_are_asked_for_alone(folder: P
         "def score(answer, reference, row):\n    return float(int(answer) == int(reference))"
     )
     say(
-        'margin = 0.1\nscorer = { type = "exact", normalize = ["strip"] }\n\n[[job.tiny.suite]]\nname = "copy"',
-        'margin = 0.1\nscorer = { type = "python", function = "own:score" }\n\n[[job.tiny.suite]]\nname = "copy"',
+        'scorer = { type = "exact", normalize = ["strip"] }\n\n[[job.tiny.suite]]\nname = "copy"',
+        'scorer = { type = "python", function = "own:score" }\n\n[[job.tiny.suite]]\nname = "copy"',
     )(folder)
     run = start(folder, "-v", "-k", "guard")
     assert verdicts(run) == {"guard-add": "PASSED", "guard-copy": "PASSED"}, run.stdout
@@ -180,7 +180,7 @@ def test_two_workers_share_what_is_made_and_report_together(folder: Path) -> Non
 
 
 def test_inconclusive_is_a_warning_that_no_filter_makes_an_error(folder: Path) -> None:
-    say("margin = 0.1", "margin = 0.028")(folder)
+    say("margin = 0.07", "margin = 0.028")(folder)
     say('data = { path = "guard-add.jsonl", id = "id" }', 'data = { path = "few.jsonl" }')(folder)
     rows = (folder / "guard-add.jsonl").read_text().splitlines()[:60]
     (folder / "few.jsonl").write_text("\n".join(rows))
