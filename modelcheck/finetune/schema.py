@@ -262,6 +262,7 @@ SCORERS = {
     "choice": Table(dict, {"choices": listed(TEXT, least=2)}),
     "json_schema": Table(dict, {"schema": either(SCHEMA_FILE, MAPPING)}, required=("schema",)),
     "python": Table(dict, {"function": CALLABLE}, required=("function",)),
+    "tool_call": Table(dict, {"ordered": FLAG, "partial": FLAG}),
 }
 LATER_SCORERS = ("judge", "grammar", "lm_eval", "command")
 SCORER_TYPE = choice(*SCORERS, later=LATER_SCORERS)
