@@ -41,26 +41,37 @@ def recognises(document: Mapping[str, Any]) -> bool:
 
 def read(path: Path) -> Log:
     """The one task of a log. Raises UsageError where it is not complete, or samples ended in an error."""
-    with path.open("rb") as file:
-        if file.read(2) == b"PK":
-            archive = Archive(path)
-            header = obj(archive.read("header.json"), f"{path}: header.json")
-            entries = [(name, archive.read(name)) for name in archive.names if name.startswith("samples/")]
-            samples = [(f"{path}: {name}", obj(text, f"{path}: {name}")) for name, text in entries]
-        else:
-            header = obj(path.read_bytes(), str(path))
-            listed = header.get("samples") or []
-            samples = [(f"{path}: sample {n}", mapping(s, f"{path}: sample {n}")) for n, s in enumerate(listed)]
+    header, samples = _opened(path)
     if header.get("status") != "success":
         raise UsageError(
             f"{path}: its status is {header.get('status')!r}, not success: run `inspect eval-retry {path}`"
         )
-    if failed := [str(s.get("id")) for _, s in samples if s.get("error")]:
+    failed, records = [], []
+    for place, sample in samples:
+        if sample.get("error"):
+            failed.append(str(sample.get("id")))
+        else:
+            records.append(_record(sample, place))
+    if failed:
         some = ", ".join(failed[:5]) + ", ..." * (len(failed) > 5)
         raise UsageError(f"{path}: {len(failed)} samples ended in an error and have no score ({some}): evaluate again")
     run = mapping(needed(header, "eval", str(path)), f"{path}: eval")
-    records = tuple(_record(sample, place) for place, sample in samples)
-    return Log(path, str(needed(run, "task", f"{path}: eval")), records, _settings(run, header))
+    return Log(path, str(needed(run, "task", f"{path}: eval")), tuple(records), _settings(run, header))
+
+
+def _opened(path: Path) -> tuple[dict[str, Any], Iterator[tuple[str, dict[str, Any]]]]:
+    """The header, and every sample with its place. An archive is read sample by sample: each holds all its events."""
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"
+    if not zipped:
+        header = obj(path.read_bytes(), str(path))
+        places = ((f"{path}: sample {n}", sample) for n, sample in enumerate(header.get("samples") or []))
+        return header, ((place, mapping(sample, place)) for place, sample in places)
+    archive = Archive(path)
+    entries = ((f"{path}: {name}", name) for name in archive.names if name.startswith("samples/"))
+    return obj(archive.read("header.json"), f"{path}: header.json"), (
+        (place, obj(archive.read(name), place)) for place, name in entries
+    )
 
 
 def _settings(run: Mapping[str, Any], header: Mapping[str, Any]) -> dict[str, Any]:
