@@ -227,6 +227,18 @@ class TestNotComparable:
         assert code == 2
         assert "is there twice: two runs in one log" in err
 
+    def test_manifests_of_ours_are_compared_where_both_sides_have_one(self, gate: Gate, tmp_path: Path) -> None:
+        paths = [written(tmp_path / side / "samples.jsonl", run(right(90))) for side in ("base", "tuned")]
+        for path, limit in zip(paths, (16, 512), strict=True):
+            manifest = {"weights": f"hash {limit}", "gen": {"max_tokens": limit}}
+            (path.parent / "manifest.json").write_text(json.dumps(manifest))
+        code, _, err = gate(*paths)
+        assert code == 2
+        assert "gen.max_tokens: 16 in base, 512 in tuned" in err
+        assert "weights" not in err
+        (paths[0].parent / "manifest.json").unlink()
+        assert gate(*paths)[0] == 0
+
     def test_prompts_of_ours_are_compared_token_by_token(self, gate: Gate, tmp_path: Path) -> None:
         base = run(right(90), prompt_ids=(1, 2, 3))
         tuned = [replace(s, prompt_ids=(1, 1, 2, 3)) for s in base]

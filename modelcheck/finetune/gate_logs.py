@@ -127,7 +127,8 @@ def _alike(suite: str, metric: str, logs: Sequence[Log], samples: Sequence[Seque
     """Refuse logs of other settings, items or prompts."""
     try:
         for log in logs[1:]:
-            check_manifests(logs[0].settings, log.settings, differing=())
+            if logs[0].settings and log.settings:  # samples of ours may have been copied without their manifest
+                check_manifests(logs[0].settings, log.settings, differing=())
         items = pair(samples[0], *samples[1:])
     except NotComparable as error:
         raise NotComparable(f"{suite} {metric}: {error}") from None

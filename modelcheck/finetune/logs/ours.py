@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck.finetune import samples
-from modelcheck.finetune.logs.record import UNNAMED, Log, Record
+from modelcheck.finetune.logs.record import UNNAMED, Log, Record, obj
 
 
 def recognises(first: Mapping[str, Any]) -> bool:
@@ -16,6 +16,12 @@ def recognises(first: Mapping[str, Any]) -> bool:
 
 
 def read(path: Path) -> Log:
-    """The one suite of the file; its prompts are token ids, which the gate compares itself."""
+    """The one suite of the file, and what the manifest beside it says of the run, but for the weights.
+
+    Prompts are token ids, which the gate compares itself.
+    """
+    manifest = path.parent / "manifest.json"
+    settings = obj(manifest.read_bytes(), str(manifest)) if manifest.is_file() else {}
+    settings.pop("weights", None)
     found = (Record(sample=s, scores={"score": s.score}, columns=s.metadata) for s in samples.read(path))
-    return Log(path, UNNAMED, tuple(found))
+    return Log(path, UNNAMED, tuple(found), settings)
