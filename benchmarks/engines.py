@@ -19,6 +19,7 @@ from measure import ROOT, Row, show
 from modelcheck.finetune.job import Generation
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.stage import Failed, Worker
+from modelcheck.finetune.workers import PRELOADED_BY
 
 CACHE = ROOT / ".cache"
 TURNS, PROMPTS, TOKENS = 3, 32, 32
@@ -77,7 +78,7 @@ def rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         python, logs = str(CACHE / "vllm" / "bin" / "python"), Path(name)
         with (
-            Worker(logs / "vllm.log", python, QUIET | IN_PROCESS) as vllm,
+            Worker(logs / "vllm.log", python, QUIET | IN_PROCESS, PRELOADED_BY["vllm"]) as vllm,
             Worker(logs / "transformers.log", env=QUIET | {"OMP_NUM_THREADS": "2"}) as transformers,
         ):
             workers = {"vllm": vllm, "transformers": transformers}
