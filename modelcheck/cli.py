@@ -13,6 +13,7 @@ import click
 
 from modelcheck import __version__
 from modelcheck.errors import PackError, UsageError
+from modelcheck.gate_command import gate
 
 if TYPE_CHECKING:
     from modelcheck.report import TargetReport
@@ -349,6 +350,9 @@ def demo(folder: str | None) -> None:
         for act in acts(place):
             click.echo(act)
     click.echo("Next: `modelcheck explain pad-is-eos`, or `modelcheck lint` on a checkpoint of your own.")
+
+
+cli.add_command(gate)
 
 
 def _print(run: Run, reports: Iterable[TargetReport], form: str | None, stream: IO[str]) -> list[TargetReport]:

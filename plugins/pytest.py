@@ -29,6 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--modelcheck", action="store_true", help="lint checkpoint folders, one item for each rule")
     group.addoption(
+        "--modelcheck-aa", action="store_true", help="evaluate the base twice: does the evaluator itself agree?"
+    )
+    group.addoption(
         "--modelcheck-bless", metavar="NAME", help="keep the tuned answers of jobs that passed as the baseline NAME"
     )
 

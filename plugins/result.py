@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from modelcheck.finetune.messages import message
 from modelcheck.finetune.outcome import Outcome
@@ -29,6 +30,25 @@ class JobResult:
     def tuned(self) -> Mapping[str, list[Sample]]:
         """{suite: the tuned model's answers}, of the first seed."""
         return {suite.name: self._run.sides(suite.name)[1][0].samples() for suite in self._run.job.suites}
+
+    @property
+    def samples(self) -> list[Sample]:
+        """Every answer of the tuned model, over all suites."""
+        return [sample for found in self.tuned.values() for sample in found]
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tuned model's tokenizer, as transformers loads it."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self._run.tuned())
+
+    def generate(self, prompts: Sequence[str | Sequence[Mapping[str, Any]]]) -> list[str]:
+        """The tuned model's answers, of the first seed, by the job's engine, template and sampling; nothing is kept.
+
+        A prompt is a user's text, or a conversation of messages.
+        """
+        return self._run.generate([[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts])
 
     def outcome(self, step: str) -> Outcome:
         """What a step came to. Raises KeyError for a name that is no step."""

@@ -21,14 +21,14 @@ class Runs:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._workers = Workers()
+        self._workers = Workers(ahead=not hasattr(config, "workerinput"))
         self._runs: dict[tuple[Path, str], JobRun] = {}
 
     def of(self, job: Job) -> JobRun:
         """The run of a job."""
         key = job.file, job.name
         if key not in self._runs:
-            self._runs[key] = JobRun(job, self._workers, self._say)
+            self._runs[key] = JobRun(job, self._workers, self._say, aa=self._config.getoption("modelcheck_aa"))
         return self._runs[key]
 
     def named(self, name: str) -> JobRun:

@@ -235,5 +235,5 @@ TRAINED = {
     ),
     "forgetting": Fault(no_replay, "guard-", "mix rows of the old skill"),
     "hot": Fault(say("lr = 0.005", "lr = 0.1"), "train", "the training loss rose"),
-    "half-wrong": Fault(half_wrong, "target-last", "the training answers are right"),
+    "half-wrong": Fault(half_wrong, "target-last", "their answers are wrong or contradict each other"),
 }

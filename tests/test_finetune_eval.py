@@ -36,6 +36,7 @@ STEPS = [
     "behaviour",
     "overfit",
 ]
+SECRET = "hf_not-to-be-seen-by-anyone"
 Start = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -54,8 +55,10 @@ def verdicts(run: subprocess.CompletedProcess[str]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The tiny job, run once."""
+    """The tiny job, run once, with a secret in the environment of its stages."""
     folder = tiny_job(tmp_path_factory.mktemp("jobs") / "tiny")
+    for stage in ("train", "eval"):
+        say(f"[job.tiny.{stage}]\n", f'[job.tiny.{stage}]\nenv = {{ HF_TOKEN = "{SECRET}" }}\n')(folder)
     return folder, start(folder, "-v", "-W", "error", "--junitxml=report.xml")
 
 
@@ -84,7 +87,7 @@ def test_the_tiny_job_passes_every_step(
     record_property("figure", f"tiny job: {seconds and seconds[1]} s from nothing to the gate")
     made = folder / ".modelcheck" / "tiny"
     assert {p.name for p in made.iterdir()} >= {
-        "config.resolved.json",
+        "config.resolved.toml",
         "env.json",
         "data_report.json",
         "label_preview.html",
@@ -121,8 +124,8 @@ def test_answers_that_are_lost_or_scored_otherwise_are_asked_for_alone(folder: P
         "def score(answer, reference, row):\n    return float(int(answer) == int(reference))"
     )
     say(
-        'margin = 0.1\nscorer = { type = "exact", normalize = ["strip"] }\n\n[[job.tiny.suite]]\nname = "copy"',
-        'margin = 0.1\nscorer = { type = "python", function = "own:score" }\n\n[[job.tiny.suite]]\nname = "copy"',
+        'scorer = { type = "exact", normalize = ["strip"] }\n\n[[job.tiny.suite]]\nname = "copy"',
+        'scorer = { type = "python", function = "own:score" }\n\n[[job.tiny.suite]]\nname = "copy"',
     )(folder)
     run = start(folder, "-v", "-k", "guard")
     assert verdicts(run) == {"guard-add": "PASSED", "guard-copy": "PASSED"}, run.stdout
@@ -177,7 +180,7 @@ def test_two_workers_share_what_is_made_and_report_together(folder: Path) -> Non
 
 
 def test_inconclusive_is_a_warning_that_no_filter_makes_an_error(folder: Path) -> None:
-    say("margin = 0.1", "margin = 0.028")(folder)
+    say("margin = 0.07", "margin = 0.028")(folder)
     say('data = { path = "guard-add.jsonl", id = "id" }', 'data = { path = "few.jsonl" }')(folder)
     rows = (folder / "guard-add.jsonl").read_text().splitlines()[:60]
     (folder / "few.jsonl").write_text("\n".join(rows))
@@ -224,10 +227,76 @@ def test_a_blessed_run_is_what_later_ones_are_held_against(folder: Path) -> None
     assert "scorer.type: 'contains' in base, 'exact' in tuned" in other.stdout
 
 
+def test_one_critical_item_lost_fails_a_suite_whose_mean_passes(folder: Path) -> None:
+    """The column is named after the answers were given, and nothing is asked again."""
+    before = trained(folder)
+    path = folder / "guard-copy.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({**row, "must": i == 7}) + "\n" for i, row in enumerate(rows)))
+    say('data = { path = "guard-copy.jsonl"', 'data = { critical = "must", path = "guard-copy.jsonl"')(folder)
+    assert verdicts(start(folder, "-v", "-k", "guard-copy")) == {"guard-copy": "PASSED"}
+    assert trained(folder) == before
+    answers = (folder / ".modelcheck" / "tiny" / "tuned" / "copy-seed0" / "samples.jsonl").resolve()
+    lost = [json.loads(line) for line in answers.read_text().splitlines()]
+    [critical] = [line for line in lost if line["prompt"] == rows[7]["question"]]
+    critical |= {"answer": "something else", "score": 0.0}
+    answers.write_text("".join(json.dumps(line) + "\n" for line in lost))
+    run = start(folder, "-v", "-k", "guard-copy")
+    assert verdicts(run) == {"guard-copy": "FAILED"}
+    assert "1 critical item lost, none may be" in run.stdout
+
+
+# ------------------------------------------------------------------ the evaluator itself
+
+
+def test_the_base_is_evaluated_twice_on_demand(folder: Path) -> None:
+    run = start(folder, "-v", "--modelcheck-aa", "-k", "aa-copy")
+    assert verdicts(run) == {"aa-copy": "PASSED"}, run.stdout
+    caches = (folder / ".modelcheck" / "cache").iterdir()
+    drawn = [c / "samples.jsonl" for c in caches if '"seed": 1' in (c / "manifest.json").read_text()]
+    [again] = [path for path in drawn if '"prompt":"copy ' in path.read_text()]
+    unstable = [json.loads(line) for line in again.read_text().splitlines()]
+    for line in unstable[:12]:
+        line["score"] = 0.0
+    again.write_text("".join(json.dumps(line) + "\n" for line in unstable))
+    run = start(folder, "-v", "--modelcheck-aa", "-k", "aa-copy or guard-copy")
+    assert verdicts(run) == {"aa-copy": "FAILED", "guard-copy": "SKIPPED"}
+    assert "the evaluator moves the score, not a model" in run.stdout
+
+
+# ------------------------------------------------------------------ what is kept
+
+
+def test_no_secret_of_the_job_is_kept(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, run = finished
+    kept = [path for path in folder.rglob("*") if path.is_file() and path.name != "modelcheck.toml"]
+    assert [path for path in kept if SECRET.encode() in path.read_bytes()] == []
+    assert SECRET not in run.stdout + run.stderr
+    resolved = folder / ".modelcheck" / "tiny" / "config.resolved.toml"
+    assert resolved.read_text().count('HF_TOKEN = "(hidden)"') == 2
+    env = json.loads((folder / ".modelcheck" / "tiny" / "env.json").read_text())
+    assert env["stages"]["train"]["trl"]
+
+
+def test_the_loss_curve_is_in_the_event_files_of_tensorboard(finished: tuple[Path, object]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    [run] = (finished[0] / ".modelcheck" / "tiny").glob("run-*")
+    [events] = {path.parent for path in run.rglob("events.out.tfevents.*")}
+    curves = EventAccumulator(str(events)).Reload()
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    for tag, name in (("train/loss", "loss"), ("eval/loss", "eval_loss"), ("train/learning_rate", "lr")):
+        drawn = {point.step: point.value for point in curves.Scalars(tag)}
+        logged = {line["step"]: line[name] for line in lines if name in line}
+        assert drawn == pytest.approx({step: value[0] if name == "lr" else value for step, value in logged.items()})
+    assert len(curves.Scalars("train/loss")) == 156
+
+
 # ------------------------------------------------------------------ one's own assertions
 
 OWN = """
 import pytest
+from modelcheck.finetune.verdict import Guard, Verdict
 
 @pytest.mark.finetune_eval(job="tiny")
 def test_own(modelcheck_job):
@@ -236,6 +305,11 @@ def test_own(modelcheck_job):
     assert job.outcome("train").verdict == "pass"
     job.assert_no_regression("copy", margin=0.1)
     job.assert_gain("last", 0.5)
+    assert len(job.samples) == 400
+    assert job.paired("add", Guard(0.1)).verdict is Verdict.PASS
+    answers = job.generate(["last sun apple brick", [{"role": "user", "content": "copy lemon sun glass"}]])
+    assert answers == ["brick", "lemon sun glass"]
+    assert job.tokenizer.decode(job.tokenizer.encode("sun tree")) == "sun tree"
     with pytest.raises(AssertionError, match="FAIL: add score: stayed|FAIL: add score: fell|INCONCLUSIVE|FAIL: add"):
         job.assert_gain("add", 0.5)
 """

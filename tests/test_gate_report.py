@@ -14,7 +14,7 @@ from gate_samples import right, run
 
 from modelcheck.finetune import gate_json
 from modelcheck.finetune.gate import Floor, Guard, Policy, Target, compare, pair
-from modelcheck.finetune.hints import Hint, explaining
+from modelcheck.finetune.hints import Hint, explaining, what_is_left
 from modelcheck.finetune.rates import length, overfit, stop, truncation
 from modelcheck.finetune.report import GateReport, markdown, text
 from modelcheck.manual import SYMPTOMS
@@ -222,3 +222,11 @@ def test_slices_are_in_gate_json() -> None:
         "easy": {"base": 1.0, "tuned": 1.0, "items": 50},
         "hard": {"base": 1.0, "tuned": 0.2, "items": 50},
     }
+
+
+def test_what_is_left_follows_from_the_loss_on_the_training_rows() -> None:
+    failed = report().results
+    unlearned, learned = what_is_left(3.96, 1.11), what_is_left(2.15, 0.04)
+    assert "from 3.96 to 1.11: the rows were not learned, so their answers are wrong" in unlearned.message
+    assert "from 2.15 to 0.04: the rows were learned, so they teach something else" in learned.message
+    assert explaining(failed, [unlearned]) == [unlearned]

@@ -36,7 +36,7 @@ def chatterer(tmp_path: Path) -> Iterator[Worker]:
     yield worker
     over.set()
     talking.join()
-    worker.kill()
+    worker.close()
 
 
 def test_it_is_ended_when_its_grace_is_over(chatterer: Worker) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from planted import tiny_job
 from wide_heads import widened
 
+from modelcheck.finetune.workers import PRELOADED_BY
+
 # One process and one thread: on two cores, more of them stand in each other's way.
 ENV = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -20,6 +22,7 @@ ENV = {
     "VLLM_NO_USAGE_STATS": "1",
 }
 SETTINGS = {"enforce_eager": True, "max_model_len": 128, "max_num_seqs": 64}
+PRELOAD = PRELOADED_BY["vllm"]
 ENGINE = {"backend": "vllm", "args": {}, **SETTINGS}
 
 

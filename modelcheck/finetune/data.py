@@ -10,7 +10,8 @@ from pathlib import Path
 from modelcheck.dataset.example import BadRow, Example
 from modelcheck.dataset.read import Layout, RawRows, examples, open_file, open_hub
 from modelcheck.errors import UsageError
-from modelcheck.finetune.job import Job, Mirror, Replay, Rows
+from modelcheck.finetune.job import Job, Mirror, Replay, Rows, Suite
+from modelcheck.finetune.scorers import lm_eval
 
 # Bad rows of one file that a message lists.
 MOST_SHOWN = 10
@@ -43,6 +44,13 @@ def load(job: Job) -> JobData:
     """Every row that the job names. Raises DataError with all that is wrong with them."""
     problems: list[str] = []
 
+    def asked(suite: Suite) -> Examples:
+        try:
+            return _distinct(lm_eval.items(suite.scorer.settings, f"{job.file}: suite {suite.name}"))
+        except UsageError as error:
+            problems.append(str(error))
+            return ()
+
     def read(rows: Rows, *, items: bool = False) -> Examples:
         try:
             found = read_rows(rows)
@@ -55,6 +63,7 @@ def load(job: Job) -> JobData:
     held_out = read(job.data.eval, items=True) if job.data.eval else ()
     replay = read(job.data.replay.rows) if job.data.replay else ()
     theirs = {suite.name: read(suite.data, items=True) for suite in job.suites if isinstance(suite.data, Rows)}
+    theirs |= {suite.name: asked(suite) for suite in job.suites if suite.data == "lm_eval"}
     replayed: Examples = ()
     if job.data.replay and own and replay:
         try:
@@ -65,7 +74,7 @@ def load(job: Job) -> JobData:
         raise DataError("\n".join(problems))
     mirror = draw_mirror(own, job.data.mirror) if job.data.mirror else ()
     shared = {"eval": held_out, "mirror": mirror}
-    suites = {s.name: shared[s.data] if isinstance(s.data, str) else theirs[s.name] for s in job.suites}
+    suites = {s.name: theirs[s.name] if s.name in theirs else shared[str(s.data)] for s in job.suites}
     return JobData(mixed(own, replayed, job.data.replay), len(replayed), held_out, mirror, suites)
 
 

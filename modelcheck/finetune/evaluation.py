@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,15 @@ from modelcheck.finetune.state import digest
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """Where the samples of a suite are, what they were made of, and what the engine really loaded."""
+    """Where the samples of a suite are, what they were made of, and what the engine really loaded.
+
+    `items` are what was asked, as the job has them today.
+    """
 
     path: Path
     manifest: Mapping[str, Any]
     loaded: Mapping[str, Any]
+    items: Sequence[Example]
 
     @property
     def notes(self) -> list[str]:
@@ -36,8 +40,9 @@ class Evaluated:
         return list(self.loaded.get("notes", ()))
 
     def samples(self) -> list[Sample]:
-        """Every answer."""
-        return samples.read(self.path)
+        """Every answer, in the clusters and slices that the job names today: they are no part of an answer."""
+        known = {item.id: item for item in self.items}
+        return [_grouped(sample, known[sample.item]) for sample in samples.read(self.path)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class Evaluation:
             if missing:
                 (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
                 self._answer(worker, prompts, asked, missing, place, say)
-        return Evaluated(path, manifest, json.loads(loaded.read_text(encoding="utf-8")))
+        return Evaluated(path, manifest, json.loads(loaded.read_text(encoding="utf-8")), self.items)
 
     def _ids(self, prompts: Prompts) -> list[list[int]]:
         if any(item.tools for item in self.items):
@@ -117,16 +122,8 @@ class Evaluation:
                 samples.append(place / "samples.jsonl", found)
                 say(f"{self.job.name}, {self.suite.name}: {event['done']} of {event['total']} answers")
 
-        request = {
-            "stage": "generate",
-            "folder": str(self.folder),
-            "dtype": self.job.dtype,
-            "engine": self.job.eval.engine,
-            "prompts": {f"{item} {repeat}": prompt_of(by_id[item], asked[item]) for item, repeat in missing},
-            "gen": self.job.plain()["eval"]["gen"],
-            "stop_ids": list(prompts.stop_ids),
-        }
-        answer = worker.ask(request, self.job.timeout, hear)
+        put = {f"{item} {repeat}": prompt_of(by_id[item], asked[item]) for item, repeat in missing}
+        answer = worker.ask(request(self.job, self.folder, put, prompts.stop_ids), self.job.timeout, hear)
         if isinstance(answer, Failed):
             raise refusal(answer, self.job.eval.backend, worker.versions, self.folder)
 
@@ -138,12 +135,9 @@ class Evaluation:
         if strip is not None:
             text = thinking.strip(text, strip.tags, unclosed=strip.unclosed)
         scored = score(text, item)
-        return Sample(
+        made = Sample(
             item=name,
             repeat=int(repeat),
-            cluster=item.cluster,
-            slice=item.slice,
-            critical=item.critical,
             prompt=text_of(item.prompt[-1]) if item.prompt else "",
             prompt_ids=tuple(asked[name]),
             answer=text,
@@ -154,6 +148,26 @@ class Evaluation:
             reference=item.reference,
             metadata=scored.metadata,
         )
+        return _grouped(made, item)
+
+
+def _grouped(sample: Sample, item: Example) -> Sample:
+    return replace(sample, cluster=item.cluster, slice=item.slice, critical=item.critical)
+
+
+def request(
+    job: Job, folder: Path, prompts: Mapping[str, Mapping[str, Any]], stop_ids: Sequence[int]
+) -> dict[str, Any]:
+    """What the engine of a job is asked: prompts, each a Prompt as JSON, to the model in a folder."""
+    return {
+        "stage": "generate",
+        "folder": str(folder),
+        "dtype": job.dtype,
+        "engine": job.eval.engine,
+        "prompts": prompts,
+        "gen": job.plain()["eval"]["gen"],
+        "stop_ids": list(stop_ids),
+    }
 
 
 def _version(backend: str, versions: Mapping[str, str]) -> str | None:

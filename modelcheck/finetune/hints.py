@@ -23,6 +23,26 @@ class Hint:
     symptoms: tuple[str, ...]
 
 
+# A loss above this part of what it began with says that the rows themselves were not learned.
+NOT_LEARNED = 0.2
+
+
+def what_is_left(first: float, last: float) -> Hint:
+    """What may keep a target from its gain where labels, weights and files were found right, by the training loss."""
+    found = (
+        "the labels carry the answers (data), the saved model is the trained one (artifact), and the loss on the "
+        f"training rows went from {first:.3g} to {last:.3g}"
+    )
+    if last > NOT_LEARNED * first:
+        left = (
+            "the rows were not learned, so their answers are wrong or contradict each other, or the run was too short "
+            "for them: read some training answers first, then train longer or at another rate"
+        )
+    else:
+        left = "the rows were learned, so they teach something else than the suite asks: read a row beside a worst item"
+    return Hint(f"{found}: {left}", "items data, artifact and train", (LEARNS,))
+
+
 def symptoms(result: Result) -> frozenset[str]:
     """What a failed result is a sign of. Overfitting is no fault of a file."""
     if result.verdict is not Verdict.FAIL or result.role == "overfit":

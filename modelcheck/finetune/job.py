@@ -269,7 +269,7 @@ class Scorer:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Items and how they are judged. `data` is `eval`, `mirror` or rows of its own.
+    """Items and how they are judged. `data` is `eval`, `mirror`, rows of its own or the tasks of an `lm_eval` scorer.
 
     A `target` has `min_gain`, a `guard` has `margin`, a `floor` has `min` or `max` (a bound on the tuned model alone).
     """

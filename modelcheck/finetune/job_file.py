@@ -147,10 +147,14 @@ def _suite(table: Mapping[str, Any], data: Data | None, gate: Gate, reader: Read
     scorer = _scorer(table["scorer"], reader, (*at, "scorer")) if isinstance(table.get("scorer"), Mapping) else None
     if values is None or scorer is None:
         return None
+    if scorer.type == "lm_eval":
+        if "data" in values:
+            reader.say((*at, "data"), "a suite of lm_eval has the items of its tasks: leave data out")
+        values["data"] = "lm_eval"
     source = values.setdefault("data", "eval")
     if isinstance(source, Rows):
         values["data"] = dataclasses.replace(source, cluster=source.cluster or gate.cluster)
-    elif data is not None and getattr(data, source) is None:
+    elif source != "lm_eval" and data is not None and getattr(data, source) is None:
         reader.say((*at, "data") if "data" in table else at, f'its data is "{source}", but data.{source} is not there')
     _bounds(values, reader, at)
     return Suite(**{**values, "scorer": scorer}) if len(reader.errors) == before else None

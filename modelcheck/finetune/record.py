@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -14,19 +13,17 @@ from typing import Any
 
 from modelcheck import __version__
 from modelcheck.finding import Finding
-from modelcheck.finetune import gate_json, report
+from modelcheck.finetune import gate_json, report, resolved
 from modelcheck.finetune.label_preview import page
 from modelcheck.finetune.report import GateReport
 from modelcheck.finetune.training_rules import plain
 from modelcheck.finetune.work import Work
 
-SECRET = re.compile(r"(.*[_-])?(key|token|secret|password|passwd|credentials?)", re.IGNORECASE)
-HIDDEN = "(hidden)"
-
 
 def before(work: Work, versions: Mapping[str, Mapping[str, str]]) -> None:
-    """config.resolved.json, every default filled in and secrets left out, and env.json, what it runs on."""
-    _write(work, "config.resolved.json", redacted(work.job.plain()))
+    """config.resolved.toml, every default filled in and secrets left out, and env.json, what it runs on."""
+    work.state.folder.mkdir(parents=True, exist_ok=True)
+    (work.state.folder / "config.resolved.toml").write_text(resolved.toml(work.job), encoding="utf-8")
     environment = {
         "modelcheck": __version__,
         "python": platform.python_version(),
@@ -59,15 +56,6 @@ def after(work: Work, made: GateReport) -> Path:
             for seed, run in zip(work.job.train.seeds, tuned, strict=True):
                 _link(folder / "tuned" / f"{suite.name}-seed{seed}", run.path.parent)
     return folder
-
-
-def redacted(value: Any, *, secret: bool = False) -> Any:
-    """A document without what stands under the names of secrets."""
-    if isinstance(value, Mapping):
-        return {key: redacted(part, secret=bool(SECRET.fullmatch(str(key)))) for key, part in value.items()}
-    if isinstance(value, list):
-        return [redacted(part, secret=secret) for part in value]
-    return HIDDEN if secret and isinstance(value, str) and value else value
 
 
 def _commit(folder: Path) -> str | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from modelcheck.errors import UsageError, did_you_mean
 from modelcheck.finding import Finding
@@ -24,10 +26,12 @@ from modelcheck.finetune.workers import Workers
 class JobRun:
     """A job and its outcomes: those that this process came to, and those that it was told (`outcomes`)."""
 
-    def __init__(self, job: Job, workers: Workers, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, job: Job, workers: Workers, say: Callable[[str], None] = lambda _: None, *, aa: bool = False
+    ) -> None:
         self.job, self.outcomes = job, dict[str, Outcome]()
         self._work = Work(job, workers, say)
-        self._steps = Steps(self._work, self._explanations)
+        self._steps = Steps(self._work, self._explanations, aa=aa)
 
     def close(self) -> None:
         """End what was started for this job alone."""
@@ -79,10 +83,23 @@ class JobRun:
 
     def sides(self, suite: str) -> tuple[Evaluated, list[Evaluated]]:
         """Base and tuned answers to a suite. Raises UsageError where a step before them failed."""
+        self._results()
+        return self._work.sides(self.suite(suite))
+
+    def tuned(self) -> Path:
+        """The folder of the tuned model, of the first seed. Raises UsageError where a step before it failed."""
+        self._results()
+        recipe, _ = next(iter(self._work.trained().values()))
+        return recipe.merged
+
+    def generate(self, conversations: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+        """What the tuned model answers to conversations, as evaluation would ask it."""
+        return self._work.generate(self.tuned(), conversations)
+
+    def _results(self) -> None:
         artifact = self.outcome("artifact")
         if artifact.stops:
             raise UsageError(f"{self.job.name} has no results: {artifact.message or 'artifact failed'}")
-        return self._work.sides(self.suite(suite))
 
     def compared(self, suite: str, role: Role) -> Result:
         """A suite under another demand than the job's."""

@@ -73,6 +73,7 @@ def _column(value: Any, _reader: Reader, _at: Place) -> str:
     return value
 
 
+TASKS = Kind("a folder of tasks, relative to this file", lambda value, reader, _: str(path(value, reader)))
 SCHEMA_FILE = Kind("a JSON schema's file, relative to this one", lambda value, reader, _: str(path(value, reader)))
 COLUMN = Kind('the name of a column, or a template such as "{title}: {question}"', _column)
 SUITE_NAME = Kind(NAME_WANTED, _name)
@@ -309,8 +310,14 @@ SCORERS = {
     "choice": Table(dict, {"choices": listed(TEXT, least=2)}),
     "json_schema": Table(dict, {"schema": either(SCHEMA_FILE, MAPPING)}, required=("schema",)),
     "python": Table(dict, {"function": CALLABLE}, required=("function",)),
+    "lm_eval": Table(
+        dict,
+        {"tasks": listed(TEXT), "metric": TEXT, "num_fewshot": whole(0), "limit": whole(1), "include_path": TASKS},
+        required=("tasks",),
+    ),
+    "tool_call": Table(dict, {"ordered": FLAG, "partial": FLAG}),
 }
-LATER_SCORERS = ("judge", "grammar", "lm_eval", "command")
+LATER_SCORERS = ("judge", "grammar", "command")
 SCORER_TYPE = choice(*SCORERS, later=LATER_SCORERS)
 BOUND = number(0, 1)
 SUITE = Table(

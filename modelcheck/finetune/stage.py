@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO, Any
 
 import modelcheck
+from modelcheck.finetune.secrets import secrets_in, without
 
 # Nothing is reported anywhere, and a fork after the first encoding is no accident here.
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -75,13 +76,17 @@ class _Silence(Exception):
 class Worker:
     """A process of modelcheck.finetune.worker, started with the first question; a context manager.
 
-    `python` is the interpreter (None for ours), `env` is laid over our environment, `log` takes what libraries print.
+    `python` is the interpreter (None for ours), `env` is laid over our environment, `log` takes what libraries print,
+    `preload` are modules to import before the first fork.
     """
 
-    def __init__(self, log: Path, python: str | None = None, env: Mapping[str, str] | None = None) -> None:
-        self.log = log
+    def __init__(
+        self, log: Path, python: str | None = None, env: Mapping[str, str] | None = None, preload: Sequence[str] = ()
+    ) -> None:
+        self.log, self._preload = log, preload
         self._python = python or sys.executable
         self._env = {**os.environ, **QUIET, **(env or {})}
+        self._secrets = secrets_in(self._env)
         self._process: subprocess.Popen[str] | None = None
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._home: TemporaryDirectory[str] | None = None
@@ -109,7 +114,7 @@ class Worker:
         try:
             answer = self._exchange(request, started + timeout, hear)
         except _Silence as silence:
-            self.kill()
+            self.close()
             return self._silent(stage, str(silence), timeout, printed)
         except BaseException:
             self.stop()
@@ -119,7 +124,18 @@ class Worker:
         if answer["event"] == "ended":
             return self._ended(stage, answer["status"], printed)
         kind = "crashed" if answer["internal"] else "refused"
-        return Failed(stage, kind, answer["message"], self._tail(printed), self.log)
+        return Failed(stage, kind, without(answer["message"], self._secrets), self._tail(printed), self.log)
+
+    def expect(self) -> None:
+        """Have it import what stages need while nothing is asked yet. A worker that does not start says so when it is.
+
+        It does no harm to one that is at it already.
+        """
+        if self.start("import") is None and self._process:
+            with suppress(OSError):
+                stdin = _pipe(self._process.stdin)
+                stdin.write("\n")
+                stdin.flush()
 
     def stop(self, grace: float = GRACE) -> None:
         """Ask the stage at work to stop, wait until it has, at most `grace` seconds, then end everything."""
@@ -131,25 +147,20 @@ class Worker:
                 event = self._next(deadline)
                 while event["event"] != "ended":
                     event = self._next(deadline)
-        self.kill()
-
-    def kill(self) -> None:
-        """End the worker and whatever it started, at once."""
-        if self._process:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
         self.close()
 
     def close(self) -> None:
-        """Let an idle worker end."""
+        """End the worker and whatever it started, at once: between two questions it has nothing to finish."""
         if self._process:
+            # Of a worker that died by itself, too, an engine's own processes may be left.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             with suppress(OSError):
+                # What is left of a worker that died by itself ends with its standard input.
                 _pipe(self._process.stdin).close()
             self._process.wait()
-            # Processes that a stage left behind when it was killed.
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
             self._process = None
+            self._hide_secrets()
         if self._home:
             self._home.cleanup()
             self._home = None
@@ -170,7 +181,7 @@ class Worker:
         printed = self._printed()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._python, "-m", "modelcheck.finetune.worker"],
+                [self._python, "-m", "modelcheck.finetune.worker", *self._preload],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -184,10 +195,10 @@ class Worker:
         try:
             self.versions = self._next(time.monotonic() + START_LIMIT)["versions"]
         except _Silence as silence:
-            self.kill()
+            self.close()
             return self._not_started(stage, str(silence), printed)
         except BaseException:
-            self.kill()
+            self.close()
             raise
         return None
 
@@ -247,6 +258,12 @@ class Worker:
             message = f"{self._python} ended before the first question"
         return Failed(stage, "start", message, tail, self.log)
 
+    def _hide_secrets(self) -> None:
+        """Take secrets out of what libraries printed; while they print, it stands there as they wrote it."""
+        said = self.log.read_text(encoding="utf-8", errors="surrogateescape")
+        if (kept := without(said, self._secrets)) != said:
+            self.log.write_text(kept, encoding="utf-8", errors="surrogateescape")
+
     def _printed(self) -> int:
         return self.log.stat().st_size if self.log.exists() else 0
 
@@ -255,7 +272,7 @@ class Worker:
             log.seek(max(start, self._printed() - KEPT))
             lines = log.read().decode(errors="replace").splitlines()
         # A progress bar writes over itself: what counts is what it said last.
-        return "\n".join(line.rpartition("\r")[2] for line in lines)
+        return without("\n".join(line.rpartition("\r")[2] for line in lines), self._secrets)
 
 
 def _listen(process: subprocess.Popen[str], events: queue.SimpleQueue[Event | None]) -> None:

@@ -6,12 +6,12 @@ Every request names its `stage`. `recipe` is `Recipe.plain()`; `prompts` are tok
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from .engines import ENGINES, Prompt, open_engine
+from .engines import Prompt, open_engine
 from .job import Generation
 from .protocol import Emit
 from .recipe import Recipe
@@ -70,17 +70,6 @@ def artifact(request: Request, _: Emit) -> Any:
 def generation(plain: Mapping[str, Any]) -> Generation:
     """The sampling parameters, from JSON."""
     return Generation(**{**plain, "stop": tuple(plain["stop"])})
-
-
-TRAINING = ("trl", "peft", "datasets")
-NEEDS: Mapping[str, Sequence[str]] = {"audit": TRAINING, "train": TRAINING, "rehearse": TRAINING, "artifact": TRAINING}
-
-
-def needs(request: Request) -> Sequence[str]:
-    """The modules that a stage imports."""
-    if request["stage"] == "generate":
-        return (ENGINES[request["engine"]["backend"]],)
-    return NEEDS.get(request["stage"], ())
 
 
 STAGES: Mapping[str, Stage] = {

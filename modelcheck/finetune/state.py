@@ -30,6 +30,11 @@ class State:
         (self.folder.parent / ".gitignore").write_text("*\n", encoding="utf-8")
         return FileLock(self.folder / "lock")
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was made yet."""
+        return not self._file.exists()
+
     def result(
         self, stage: str, inputs: Mapping[str, Any], make: Callable[[], dict[str, Any]], holds: Path | None = None
     ) -> dict[str, Any]:

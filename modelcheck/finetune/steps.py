@@ -9,9 +9,12 @@ from typing import Any
 
 from modelcheck.finding import Finding, Severity
 from modelcheck.finetune import baseline, identity, preflight, record, training_rules, verdicts
+from modelcheck.finetune.aa import stability
 from modelcheck.finetune.artifact import disagreements
+from modelcheck.finetune.hints import Hint, what_is_left
 from modelcheck.finetune.job import Suite
 from modelcheck.finetune.label_preview import terminal
+from modelcheck.finetune.log_evidence import log_evidence
 from modelcheck.finetune.outcome import FAILED, PASSED, WARNED, Outcome, judged
 from modelcheck.finetune.plan import plan
 from modelcheck.finetune.verdict import Policy
@@ -23,10 +26,15 @@ SHOWN = 2
 
 
 class Steps:
-    """The steps of a job by name. `explanations` are the findings of the steps that came first, (step, finding)."""
+    """The steps of a job by name. `explanations` are the findings of the steps that came first, (step, finding).
 
-    def __init__(self, work: Work, explanations: Callable[[], Iterable[tuple[str, Finding]]]) -> None:
-        self._work, self._explanations = work, explanations
+    `aa` adds steps that evaluate the base twice.
+    """
+
+    def __init__(
+        self, work: Work, explanations: Callable[[], Iterable[tuple[str, Finding]]], *, aa: bool = False
+    ) -> None:
+        self._work, self._explanations, self._aa = work, explanations, aa
         self.policy: Policy = verdicts.policy(work.job)
 
     def by_name(self) -> Mapping[str, Step]:
@@ -34,6 +42,7 @@ class Steps:
         job = self._work.job
         steps: dict[str, Step] = {"preflight": self._preflight, "data": self._data}
         steps |= {f"base-{suite.name}": self._base(suite) for suite in job.suites}
+        steps |= {f"aa-{suite.name}": self._against_itself(suite) for suite in job.suites if self._aa}
         steps |= {"rehearse": self._rehearse} if job.train.rehearse else {}
         steps |= {"train": self._train, "artifact": self._artifact}
         steps |= {suite.item: self._verdict(suite) for suite in job.suites}
@@ -45,6 +54,7 @@ class Steps:
     def _preflight(self) -> Outcome:
         work, job = self._work, self._work.job
         training, evaluating = work.worker(job.train), work.worker(job.eval)
+        work.expect(training, evaluating)
         problems = [*preflight.problems(job, work.root, training, evaluating), *baseline.problems(work)]
         if not problems:
             record.before(work, {"train": training.versions, "eval": evaluating.versions})
@@ -72,6 +82,13 @@ class Steps:
             figures = {"base": able.base, "mde": able.mde, "items": able.items}
             name, message = f"base-{suite.name}", "" if verdict == PASSED else able.message
             return Outcome(name, verdict, message, "\n".join([able.message, *run.notes]), figures=figures)
+
+        return step
+
+    def _against_itself(self, suite: Suite) -> Step:
+        def step() -> Outcome:
+            once, again = self._work.base_run(suite), self._work.base_again(suite)
+            return stability(suite.name, once.samples(), again.samples(), verdicts.role(suite))
 
         return step
 
@@ -113,11 +130,19 @@ class Steps:
     def _verdict(self, suite: Suite) -> Step:
         def step() -> Outcome:
             base, tuned = self._work.sides(suite)
-            outcome = verdicts.of_suite(suite, base, tuned, self.policy, self._explanations())
+            found, left = self._explanations(), self._what_is_left()
+            outcome = verdicts.of_suite(suite, base, tuned, self.policy, found, left)
             notes = dict.fromkeys(note for run in tuned for note in run.notes)
             return dataclasses.replace(outcome, details="\n".join(filter(None, [outcome.details, *notes])))
 
         return step
+
+    def _what_is_left(self) -> Hint | None:
+        """What the loss of the first seed says where no finding explains a failure; a short run says nothing."""
+        recipe, _ = next(iter(self._work.trained().values()))
+        lines = recipe.log.read_text(encoding="utf-8").splitlines() if recipe.log.exists() else []
+        loss = log_evidence(lines)["loss"]
+        return what_is_left(loss["first"], loss["last"]) if loss else None
 
     def _against_baseline(self, suite: Suite) -> Step:
         return lambda: verdicts.of_baseline(

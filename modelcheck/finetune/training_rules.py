@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from modelcheck.finding import Finding, Severity
 from modelcheck.finetune import data_audit
 from modelcheck.finetune.data import JobData
 from modelcheck.finetune.evidence import evidence
+from modelcheck.finetune.identity import content
 from modelcheck.finetune.job import Job
 from modelcheck.finetune.log_evidence import log_evidence
+from modelcheck.finetune.state import digest
 from modelcheck.names import TRAINING
 from modelcheck.render.renderer import Renderer
 from modelcheck.sources.local import LocalFolder
@@ -51,14 +54,19 @@ def of_rehearsal(base: Path, log: Iterable[str]) -> list[Finding]:
 
 def of_folder(folder: Path, base: Path) -> list[Finding]:
     """What a saved folder has that its base had not: the base's own faults were told before."""
-    known = {(finding.code, finding.at) for finding in _lint(base, Options())}
-    found = _lint(folder, Options(base=str(base)))
+    known, found = _told(base, digest(content(base))), _lint(folder, Options(base=str(base)))
     return [*_held_to_the_job(finding for finding in found if (finding.code, finding.at) not in known)]
 
 
 def of_engine(folder: Path, target: tuple[str, ...]) -> list[Finding]:
     """What stands between a folder and the engine that shall run it."""
     return _lint(folder, Options(target=target))
+
+
+@lru_cache(maxsize=8)
+def _told(base: Path, _: str) -> frozenset[tuple[str, str | None]]:
+    """Code and place of what a base has, by its content: it is asked for once for each model that is saved from it."""
+    return frozenset((finding.code, finding.at) for finding in _lint(base, Options()))
 
 
 def _held_to_the_job(findings: Iterable[Finding]) -> Iterator[Finding]:

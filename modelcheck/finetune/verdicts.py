@@ -57,10 +57,12 @@ def role(suite: Suite) -> Role:
     return Floor(suite.min) if suite.min is not None else Ceiling(suite.max or 0.0)
 
 
-def of_suite(suite: Suite, base: Evaluated, tuned: Sequence[Evaluated], by: Policy, found: Found) -> Outcome:
-    """The verdict of one suite."""
+def of_suite(
+    suite: Suite, base: Evaluated, tuned: Sequence[Evaluated], by: Policy, found: Found, left: Hint | None = None
+) -> Outcome:
+    """The verdict of one suite. `left` is what may explain a target where nothing that was found does."""
     result = compare(base.samples(), *_samples(tuned), role=role(suite), suite=suite.name, policy=by)
-    return _outcome(suite.item, [result], by, found)
+    return _outcome(suite.item, [result], by, found, left if result.role == "target" else None)
 
 
 def of_baseline(
@@ -103,11 +105,13 @@ def as_seen(result: Result, by: Policy) -> Result:
     return replace(result, verdict=Verdict.SMOKE) if by.smoke else result
 
 
-def _outcome(item: str, judged: Iterable[Result], by: Policy, found: Found) -> Outcome:
+def _outcome(item: str, judged: Iterable[Result], by: Policy, found: Found, left: Hint | None = None) -> Outcome:
     results = [as_seen(result, by) for result in judged]
     outcomes = [consequence(result, by) for result in results]
     verdict = next((word for word in WORST_FIRST if word in outcomes), PASSED)
     hints = list(hints_of(found))
+    if left and not explaining(results, hints):
+        hints = [left]
     lines = [f"{r.verdict}: {message(r, hints)}" for r in results if r.verdict is not Verdict.PASS]
     if any(result.verdict is Verdict.FAIL for result in results):
         lines += [f"hint: {hint.message} ({hint.source})" for hint in explaining(results, hints)] or [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +12,16 @@ from typing import Any
 
 from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError
+from modelcheck.finetune.aa import disturbed
 from modelcheck.finetune.data import JobData, load
-from modelcheck.finetune.evaluation import Evaluated, Evaluation, base_folder, prompt_of, rows_of
+from modelcheck.finetune.evaluation import Evaluated, Evaluation, base_folder, prompt_of, request, rows_of
 from modelcheck.finetune.gate import check_manifests
 from modelcheck.finetune.identity import content
 from modelcheck.finetune.job import Job, Suite
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.recipe import Recipe
 from modelcheck.finetune.refusals import StageFailed, refusal
-from modelcheck.finetune.stage import Failed, Worker
+from modelcheck.finetune.stage import Event, Failed, Worker
 from modelcheck.finetune.state import State, digest
 from modelcheck.finetune.workers import Place, Workers
 
@@ -42,6 +43,7 @@ class Work:
         self.state = State(self.root / job.name)
         self._stack = ExitStack()
         self._prompts_of: dict[Path, Prompts] = {}
+        self._recipes: dict[int, Recipe] = {}
         self._answered: dict[tuple[str, Path], Evaluated] = {}
 
     def close(self) -> None:
@@ -60,16 +62,16 @@ class Work:
         """Every row of the job."""
         return load(self.job)
 
-    def rows(self, name: str) -> Path:
-        """The rows `train`, `eval` (all that training must not have seen) or `trainer_eval` as a file, for others."""
-        rows = {"train": self.data.train, "eval": self.data.held_out, "trainer_eval": self.data.eval}
+    @cached_property
+    def _rows(self) -> Path:
+        """The folder of the rows as the trainer reads them: `train.jsonl`, and `trainer_eval.jsonl` for its loss."""
         folder = self.state.folder / "rows"
         folder.mkdir(parents=True, exist_ok=True)
-        for known, items in rows.items():
-            path, text = folder / f"{known}.jsonl", "".join(rows_of(items))
+        for name, items in {"train": self.data.train, "trainer_eval": self.data.eval}.items():
+            path, text = folder / f"{name}.jsonl", "".join(rows_of(items))
             if not path.exists() or path.read_text(encoding="utf-8") != text:
                 path.write_text(text, encoding="utf-8")
-        return folder / f"{name}.jsonl"
+        return folder
 
     def prompts(self, folder: Path) -> Prompts:
         """The prompts of a model, under the template and the arguments of the job."""
@@ -95,11 +97,16 @@ class Work:
 
     def recipe(self, seed: int) -> Recipe:
         """What the trainer is told. Its folder is named by what the run is made of."""
-        plain = Recipe.of(self.job, self.rows("train"), self.state.folder, seed=seed)
+        if seed not in self._recipes:
+            self._recipes[seed] = self._recipe(seed)
+        return self._recipes[seed]
+
+    def _recipe(self, seed: int) -> Recipe:
+        plain = Recipe.of(self.job, self._rows / "train.jsonl", self.state.folder, seed=seed)
         made = dataclasses.replace(
             plain,
             base=str(self.base),
-            eval_rows=self.rows("trainer_eval") if self.data.eval else None,
+            eval_rows=self._rows / "trainer_eval.jsonl" if self.data.eval else None,
             untrained=self._trainable_ids(),
             # Another seed beside it, or no rehearsal before it, makes no other run.
             train=dataclasses.replace(plain.train, seeds=(seed,), rehearse=True),
@@ -128,6 +135,11 @@ class Work:
     def worker(self, place: Place) -> Worker:
         """The worker of a stage."""
         return self._workers.of(place, self.root / "logs")
+
+    def expect(self, *workers: Worker) -> None:
+        """Let workers import while files are read: a job that has made nothing yet will ask all of them."""
+        if self.state.empty:
+            self._workers.expect(*workers)
 
     def ask(self, place: Place, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer of a stage. Raises StageFailed where there is none."""
@@ -180,16 +192,9 @@ class Work:
     def _answers_of(self, folder: Path) -> dict[str, Any]:
         """What the evaluation's engine answers for a folder to the first prompts, which it must be able to load."""
         place, rows = self.job.eval, zip(self.data.train, self.prompt_ids[:REHEARSED], strict=False)
-        request = {
-            "stage": "generate",
-            "folder": str(folder),
-            "dtype": self.job.dtype,
-            "engine": place.engine,
-            "prompts": {str(number): prompt_of(row, ids) for number, (row, ids) in enumerate(rows)},
-            "gen": self.job.plain()["eval"]["gen"],
-            "stop_ids": list(self.prompts(self.base).stop_ids),
-        }
-        answer = self.worker(place).ask(request, self.job.timeout)
+        put = {str(number): prompt_of(row, ids) for number, (row, ids) in enumerate(rows)}
+        asked = request(self.job, folder, put, self.prompts(self.base).stop_ids)
+        answer = self.worker(place).ask(asked, self.job.timeout)
         if isinstance(answer, Failed):
             raise refusal(answer, place.backend, self.worker(place).versions, folder)
         return dict(answer.value)
@@ -209,6 +214,10 @@ class Work:
 
     def trained(self) -> dict[int, tuple[Recipe, dict[str, Any]]]:
         """{seed: (recipe, what the trainer answered)}; a run that was ended goes on where it was."""
+        return self._runs
+
+    @cached_property
+    def _runs(self) -> dict[int, tuple[Recipe, dict[str, Any]]]:
         return {seed: self._trained(self.recipe(seed)) for seed in self.job.train.seeds}
 
     def _trained(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
@@ -242,10 +251,29 @@ class Work:
         """The base's answers to a suite."""
         return self._evaluated(suite, self.data.suites[suite.name], self.base)
 
+    def base_again(self, suite: Suite) -> Evaluated:
+        """The base's answers to a suite in other batches and under another seed."""
+        return self._evaluation(suite, self.data.suites[suite.name], self.base, disturbed(self.job))
+
     def tuned_runs(self, suite: Suite, items: tuple[Example, ...] | None = None) -> list[Evaluated]:
         """The tuned model's answers, one run for each seed."""
         items = self.data.suites[suite.name] if items is None else items
         return [self._evaluated(suite, items, recipe.merged) for recipe, _ in self.trained().values()]
+
+    def generate(self, folder: Path, conversations: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+        """What a model answers to conversations of one's own, as evaluation would ask it; nothing is kept."""
+        prompts, found = self.prompts(folder), dict[str, str]()
+        both = enumerate(zip(conversations, prompts.ids(conversations), strict=True))
+        put = {str(i): {"messages": [dict(message) for message in chat], "ids": ids} for i, (chat, ids) in both}
+
+        def hear(event: Event) -> None:
+            found.update({answer["key"]: answer["text"] for answer in event.get("answers", ())})
+
+        asked = request(self.job, folder, put, prompts.stop_ids)
+        answer = self.worker(self.job.eval).ask(asked, self.job.timeout, hear)
+        if isinstance(answer, Failed):
+            raise StageFailed(str(answer))
+        return [found[key] for key in put]
 
     def sides(self, suite: Suite) -> tuple[Evaluated, list[Evaluated]]:
         """Base and tuned answers. Raises NotComparable where they were not asked the same."""
@@ -256,8 +284,10 @@ class Work:
 
     def _evaluated(self, suite: Suite, items: tuple[Example, ...], folder: Path) -> Evaluated:
         if (suite.name, folder) not in self._answered:
-            limit = self.job.eval.limit or len(items)
-            evaluation = Evaluation(self.job, suite, items[:limit], folder, self.root / "cache")
-            made = evaluation.run(self.worker(self.job.eval), self.prompts(folder), self._say)
-            self._answered[suite.name, folder] = made
+            self._answered[suite.name, folder] = self._evaluation(suite, items, folder, self.job)
         return self._answered[suite.name, folder]
+
+    def _evaluation(self, suite: Suite, items: tuple[Example, ...], folder: Path, job: Job) -> Evaluated:
+        limit = job.eval.limit or len(items)
+        evaluation = Evaluation(job, suite, items[:limit], folder, self.root / "cache")
+        return evaluation.run(self.worker(job.eval), self.prompts(folder), self._say)

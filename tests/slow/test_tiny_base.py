@@ -1,9 +1,10 @@
-"""The base of examples/tiny is what its script builds."""
+"""The base of examples/tiny is what its script builds: half of its steps already make one that scores as high."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parent.parent.parent / "tools" / "tiny_base.py"
 
 
-def test_the_script_builds_a_base_that_adds_and_copies(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, str(SCRIPT), "--output", str(tmp_path)], check=True, capture_output=True)
+def test_the_script_builds_a_base_that_adds_and_copies(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    command = [sys.executable, str(SCRIPT), "--output", str(tmp_path), "--steps", "1000"]
+    subprocess.run(command, check=True, capture_output=True)
     for name in ("chat_template.jinja", "config.json", "generation_config.json", "tokenizer.json"):
         assert (tmp_path / "base" / name).read_text() == (TINY / "base" / name).read_text(), name
     chats = conversations("guard-add") + conversations("guard-copy")
@@ -34,4 +38,5 @@ def test_the_script_builds_a_base_that_adds_and_copies(tmp_path: Path) -> None:
         done = worker.ask({"stage": "generate", **request, "engine": {"backend": "transformers"}}, 600, hear)
     assert isinstance(done, Done), str(done)
     right = sum(answers[str(i)] == chat[1]["content"] for i, chat in enumerate(chats))
+    record_property("figure", f"a base built in 1000 steps: {right} of {len(chats)} answers right, as the shipped one")
     assert right >= 0.98 * len(chats)

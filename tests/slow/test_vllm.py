@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from finetuning import GREEDY, conversations
 from planted import interpreter, results
-from vllm_lane import ENGINE, ENV, memory_of_group, vllm_job
+from vllm_lane import ENGINE, ENV, PRELOAD, memory_of_group, vllm_job
 
 from modelcheck.finetune import samples
 from modelcheck.finetune.chat import Endpoint
@@ -37,7 +37,7 @@ def python(cached: Callable[[str], Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def vllm(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with Worker(tmp_path_factory.mktemp("vllm") / "vllm.log", str(python), ENV) as worker:
+    with Worker(tmp_path_factory.mktemp("vllm") / "vllm.log", str(python), ENV, PRELOAD) as worker:
         yield worker
 
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError, did_you_mean
-from modelcheck.finetune.scorers import number, pattern, python, schema, text
+from modelcheck.finetune.scorers import lm_eval, number, pattern, python, schema, text, tool_call
 from modelcheck.finetune.scorers.options import Options, Scored, Scorer
 
 # {type: what makes the scorer of its options}; a factory takes out of `Options` what it knows.
@@ -19,6 +19,8 @@ SCORERS: Mapping[str, Callable[[Options], Scorer]] = {
     "numeric": number.numeric,
     "json_schema": schema.json_schema,
     "python": python.python,
+    "lm_eval": lm_eval.lm_eval,
+    "tool_call": tool_call.tool_call,
 }
 Score = Callable[[str, Example], Scored]
 __all__ = ["SCORERS", "Score", "Scored", "scorer"]

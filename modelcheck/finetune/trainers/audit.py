@@ -18,7 +18,7 @@ from modelcheck.spans import NoSpans
 
 from . import trl
 from .lora import lora_config, on_meta, wrapped_on_meta
-from .rows import MASKED, Row, answer_spans, read_rows
+from .rows import MASKED, Row, Spans, read_rows
 from .trainability import trainability
 
 # Beyond so many rows, a sample that is spread evenly over the file.
@@ -136,10 +136,10 @@ def _prompt_masks(rows: Sequence[Row], recipe: Recipe, tokenizer: Any) -> dict[t
 
     Rows in which answers cannot be told are left out, and so are texts.
     """
-    masks = {}
+    masks, known = {}, Spans(recipe, tokenizer)
     for row in rows:
         try:
-            text, spans = answer_spans(row, recipe, tokenizer) if "messages" in row else ("", [])
+            text, spans = known.of(row) if "messages" in row else ("", [])
         except NoSpans:
             continue
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def dataset(rows: Sequence[Row], recipe: Recipe, tokenizer: Any) -> Any:
     if not tokenizer.chat_template:
         raise StageError(f"{recipe.base} has no chat template: name one under data.template")
     if by_spans(recipe, tokenizer):
-        made = [_labelled(row, i, recipe, tokenizer) for i, row in enumerate(rows, start=1)]
+        spans = Spans(recipe, tokenizer)
+        made = [_labelled(row, i, recipe, spans, tokenizer) for i, row in enumerate(rows, start=1)]
     else:
         shaped = _completion if recipe.train.loss_on == "completion" else _conversation
         made = [shaped(row) | _for_template(row, recipe) for row in rows]
@@ -61,10 +63,10 @@ def _for_template(row: Row, recipe: Recipe) -> dict[str, Any]:
     return given | ({"tools": json.dumps(row["tools"])} if row.get("tools") else {})
 
 
-def _labelled(row: Row, number: int, recipe: Recipe, tokenizer: Any) -> dict[str, Any]:
+def _labelled(row: Row, number: int, recipe: Recipe, known: Spans, tokenizer: Any) -> dict[str, Any]:
     """Ids, and labels on the answers and the tokens that end them; with `completion`, on the last answer alone."""
     try:
-        text, spans = answer_spans(row, recipe, tokenizer)
+        text, spans = known.of(row)
     except NoSpans as reason:
         remedy = "put {% generation %} around the answers in the template, or set train.loss_on = 'all'"
         raise StageError(f"row {number}: which tokens are the answer cannot be told: {reason}; {remedy}") from None
@@ -76,16 +78,27 @@ def _labelled(row: Row, number: int, recipe: Recipe, tokenizer: Any) -> dict[str
     return {"input_ids": ids, "labels": [i if loss else MASKED for i, loss in zip(ids, inside, strict=True)]}
 
 
-def answer_spans(row: Row, recipe: Recipe, tokenizer: Any) -> tuple[str, list[tuple[int, int]]]:
-    """The rendered row, and [start, end) of each answer with the token that ends it. Raises NoSpans."""
+class Spans:
+    """Where the answers of rows are in their text, under one template and its arguments."""
 
-    def render(messages: Any) -> str | None:
+    def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
+        self._tokenizer, self._args = tokenizer, recipe.template_args
+        self._added = list(tokenizer.get_added_vocab())
+        # Rows of one shape have their frame, which takes most of the rendering, in common.
+        self._rendered = lru_cache(maxsize=1024)(self._render)
+
+    def of(self, row: Row) -> tuple[str, list[tuple[int, int]]]:
+        """The rendered row, and [start, end) of each answer with the token that ends it. Raises NoSpans."""
         given = {"tools": row["tools"]} if row.get("tools") else {}
+
+        def render(messages: Any) -> str | None:
+            return self._rendered(json.dumps({"conversation": list(messages), **given}))
+
+        found = turns(row["messages"], render)
+        return render(row["messages"]) or "", loss_spans(found, self._added)
+
+    def _render(self, given: str) -> str | None:
         try:
-            text = tokenizer.apply_chat_template(list(messages), tokenize=False, **given, **recipe.template_args)
+            return str(self._tokenizer.apply_chat_template(**json.loads(given), tokenize=False, **self._args))
         except Exception:  # whatever a template raises
             return None
-        return str(text)
-
-    found = turns(row["messages"], render)
-    return render(row["messages"]) or "", loss_spans(found, list(tokenizer.get_added_vocab()))

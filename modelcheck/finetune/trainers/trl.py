@@ -20,6 +20,7 @@ from modelcheck.finetune.identity import differences, identity, weights_digest
 from modelcheck.finetune.protocol import Emit, StageError
 from modelcheck.finetune.recipe import Recipe
 from modelcheck.finetune.schedule import factor, warmup_steps
+from modelcheck.finetune.secrets import is_secret
 
 from .log import StepLog
 from .lora import lora_config
@@ -100,6 +101,8 @@ def one_layer(recipe: Recipe) -> Any:
 def build(recipe: Recipe, model: Any, tokenizer: Any, rows: Sequence[Row], **more: Any) -> Any:
     """The job's trainer around a model. `more` is laid over the arguments of SFTConfig."""
     train = recipe.train
+    if kept := sorted(filter(is_secret, train.args)):
+        raise StageError(f"train.args.{kept[0]} would be written into every checkpoint: set it in train.env")
     if twice := sorted(SAID_ELSEWHERE.keys() & train.args.keys()):
         said = ", ".join(f"{key} (say {SAID_ELSEWHERE[key]})" for key in twice)
         raise StageError(f"train.args sets what the job says elsewhere: {said}")

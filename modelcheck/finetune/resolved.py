@@ -1,0 +1,44 @@
+"""A job as the file that it could have been read from: every default filled in, every path absolute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from modelcheck.finetune.job import Job
+from modelcheck.finetune.secrets import HIDDEN, redacted
+
+HEAD = f"""\
+# The job as it was run: every default filled in, paths absolute, secrets left out. To run it again, copy it beside
+# the job file under a name that ends in .modelcheck.toml, and put back what is "{HIDDEN}".
+"""
+# What a job knows about its file, and no file says.
+OF_THE_FILE = ("name", "file", "line", "warnings")
+
+
+def toml(job: Job) -> str:
+    """The job file. `job_file.read_jobs` of it, secrets put back, gives the same job."""
+    import tomli_w
+
+    document = {"job": {job.name: _table(job)}}
+    return f"{HEAD}\n{tomli_w.dumps(_said(redacted(document)))}"
+
+
+def _table(job: Job) -> dict[str, Any]:
+    table = {key: value for key, value in job.plain().items() if key not in OF_THE_FILE}
+    suites, data, train = table.pop("suites"), table["data"], table["train"]
+    if data["mirror"]:
+        data["mirror"] |= {"from": "train"}
+    if data["replay"]:
+        data["replay"] |= data["replay"].pop("rows")
+    if isinstance(train["eval_every"], float):
+        train["eval_every"] = f"{100 * train['eval_every']:.12g}%"
+    flat = [{**suite, "scorer": {"type": suite["scorer"]["type"], **suite["scorer"]["options"]}} for suite in suites]
+    return {**table, "timeout": f"{job.timeout}s", "suite": flat}
+
+
+def _said(value: Any) -> Any:
+    """A document without what nobody said: TOML has no word for nothing."""
+    if isinstance(value, Mapping):
+        return {key: _said(part) for key, part in value.items() if part is not None}
+    return [_said(part) for part in value] if isinstance(value, list) else value
