@@ -19,6 +19,7 @@ from finetuning import BASE
 from modelcheck.errors import UsageError
 from modelcheck.finetune.chat import ChatError
 from modelcheck.finetune.job_file import read_jobs
+from modelcheck.finetune.resolved import toml
 from modelcheck.finetune.serving import settings
 from modelcheck.finetune.serving.server import Command, Server
 from modelcheck.finetune.serving.worker import Servers
@@ -240,6 +241,19 @@ def test_a_job_says_how_its_server_is_started(tmp_path: Path) -> None:
         "key_env": "SOME_KEY",
     }
     assert engine["endpoint"]["model"] == "{model}"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        f'openai = {{ {SERVE}, serve_timeout = "5m", serve_env = {{ A = "1" }}, api_key_env = "SOME_KEY" }}',
+        'openai = { base_url = "http://a/v1", model = "{model}", timeout = "1.5s", extra_body = { best_of = 1 } }',
+    ],
+)
+def test_a_job_as_it_was_run_is_read_again(table: str, tmp_path: Path) -> None:
+    job = read(tmp_path, table)
+    (tmp_path / "again.modelcheck.toml").write_text(toml(job))
+    assert read_jobs(tmp_path / "again.modelcheck.toml")["served"].eval == job.eval
 
 
 def test_preflight_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

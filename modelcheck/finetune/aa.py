@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from modelcheck.finetune.job import Job
+from modelcheck.finetune.job import Eval, Job
 from modelcheck.finetune.outcome import FAILED, PASSED, Outcome
 from modelcheck.finetune.pairing import mean, pair
 from modelcheck.finetune.samples import Sample
@@ -24,9 +24,19 @@ def disturbed(job: Job) -> Job:
     """The job with other batches and another seed, and nothing else changed."""
     evaluation = job.eval
     gen = dataclasses.replace(evaluation.gen, seed=evaluation.gen.seed + 1)
-    vllm = dataclasses.replace(evaluation.vllm, max_num_seqs=_other(evaluation.vllm.max_num_seqs))
-    other = dataclasses.replace(evaluation, batch_size=_other(evaluation.batch_size), vllm=vllm, gen=gen)
+    other = dataclasses.replace(_in_other_batches(evaluation), gen=gen)
     return dataclasses.replace(job, eval=other)
+
+
+def _in_other_batches(evaluation: Eval) -> Eval:
+    if evaluation.backend == "vllm":
+        vllm = dataclasses.replace(evaluation.vllm, max_num_seqs=_other(evaluation.vllm.max_num_seqs))
+        return dataclasses.replace(evaluation, vllm=vllm)
+    if evaluation.openai:
+        endpoint = evaluation.openai.endpoint
+        endpoint = dataclasses.replace(endpoint, concurrency=_other(endpoint.concurrency))
+        return dataclasses.replace(evaluation, openai=dataclasses.replace(evaluation.openai, endpoint=endpoint))
+    return dataclasses.replace(evaluation, batch_size=_other(evaluation.batch_size))
 
 
 def _other(size: int | str | None) -> int:

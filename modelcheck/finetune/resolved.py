@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelcheck.finetune.job import Job
+from modelcheck.finetune.job_file import ENGINE_OF
 from modelcheck.finetune.secrets import HIDDEN, redacted
 
 HEAD = f"""\
@@ -33,8 +34,22 @@ def _table(job: Job) -> dict[str, Any]:
         data["replay"] |= data["replay"].pop("rows")
     if isinstance(train["eval_every"], float):
         train["eval_every"] = f"{100 * train['eval_every']:.12g}%"
+    evaluation = {
+        key: part for key, part in table["eval"].items() if ENGINE_OF.get(key, job.eval.backend) == job.eval.backend
+    }
+    if job.eval.openai:
+        evaluation["openai"] = _server(evaluation["openai"])
+    table["eval"] = evaluation
     flat = [{**suite, "scorer": {"type": suite["scorer"]["type"], **suite["scorer"]["options"]}} for suite in suites]
     return {**table, "timeout": f"{job.timeout}s", "suite": flat}
+
+
+def _server(plain: Mapping[str, Any]) -> dict[str, Any]:
+    endpoint, serve = plain["endpoint"], plain["serve"]
+    table = {**endpoint, "timeout": f"{endpoint['timeout']}s", "base_url": endpoint["base_url"] or None}
+    if serve:
+        table |= {"serve": serve["words"], "serve_env": serve["env"], "serve_timeout": f"{serve['timeout']}s"}
+    return table
 
 
 def _said(value: Any) -> Any:

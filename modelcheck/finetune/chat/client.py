@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, TypeVar
 
-from modelcheck.finetune.chat.endpoint import HIDDEN, ChatError, Endpoint
+from modelcheck.finetune.chat.endpoint import ChatError, Endpoint
 from modelcheck.finetune.chat.failures import Failures
+from modelcheck.finetune.secrets import HIDDEN
 
 Body = dict[str, Any]
 Item = TypeVar("Item")

@@ -11,9 +11,9 @@ from typing import Any
 from modelcheck.errors import UsageError
 from modelcheck.finetune.kinds import DURATION, MAPPING, TEXT, Kind, Reader, Wrong, whole
 from modelcheck.finetune.protocol import StageError
+from modelcheck.finetune.secrets import is_secret
 from modelcheck.finetune.toml_lines import Place
 
-HIDDEN = "(hidden)"
 # Fields of a request that belong to whoever asks.
 SAID_ELSEWHERE = (
     "model", "messages", "prompt", "tools", "stream", "n", "temperature", "top_p", "top_k", "min_p", "stop", "seed",
@@ -22,7 +22,6 @@ SAID_ELSEWHERE = (
 # Only capitals: a key that stands in the place of a name must not be taken for one, and shown.
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 ADDRESS = re.compile(r"https?://[^\s/@?#]+(/[^\s@?#]*)?")
-NAMES_A_SECRET = re.compile(r"(.*[_-])?(api[_-]?key|authorization|secret|password|bearer)", re.IGNORECASE)
 BY_NAME = 'put the key into an environment variable and name that: api_key_env = "MY_KEY"'
 
 
@@ -91,7 +90,7 @@ def _address(value: Any, _reader: Reader, _at: Place) -> str:
 
 def _body(value: Any, reader: Reader, at: Place) -> dict[str, Any]:
     body: dict[str, Any] = MAPPING.read(value, reader, at)
-    if any(NAMES_A_SECRET.fullmatch(name) for name in body):
+    if any(map(is_secret, body)):
         raise Wrong(f"holds what is called like a key: {BY_NAME}")
     if twice := sorted(body.keys() & set(SAID_ELSEWHERE)):
         raise Wrong(f"sets {', '.join(twice)}, which the job says elsewhere: leave it out here")
