@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pages import Page, results_shown
 from planted import say, tiny_job
 
 STEPS = [
@@ -92,10 +93,17 @@ def test_the_tiny_job_passes_every_step(
         "data_report.json",
         "label_preview.html",
         "gate.json",
+        "report.html",
         "report.md",
     }
     assert len((made / "base" / "add" / "samples.jsonl").read_text().splitlines()) == 100
-    assert json.loads((made / "gate.json").read_text())["consequence"] == "pass"
+    document = json.loads((made / "gate.json").read_text())
+    assert document["consequence"] == "pass"
+    page = Page((made / "report.html").read_text(encoding="utf-8"))
+    shown = results_shown(page)
+    assert shown == [{name: result[name] for name in shown[0]} for result in document["results"]]
+    assert "All 8 demands are met" in page.text
+    assert f"kept in {made / 'report.html'}" in run.stdout
     assert "modelcheck: tiny: pass" in (made / "report.md").read_text().replace("&#58;", ":")
     assert (folder / ".modelcheck" / ".gitignore").read_text() == "*\n"
 

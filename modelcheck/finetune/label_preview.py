@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -17,6 +17,8 @@ Preview = Sequence[Mapping[str, Any]]
 OPEN, CLOSE = "⟦", "⟧"
 # How a line break is shown; the next token stands in a line of its own.
 BREAK = "↵"
+# Tokens of a long row before its first that carries loss, and from that one on.
+LED_IN, EXCERPT = 40, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,21 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class LabelledRow:
-    """A row of the preview; `supervised` of its tokens carry loss."""
+    """A row of the preview. `supervised` of all its `length` tokens carry loss; `before` and `after` are left out."""
 
     row: int
     tokens: tuple[Token, ...]
     supervised: int
+    length: int
+    before: int = 0
+    after: int = 0
+
+    def excerpt(self) -> LabelledRow:
+        """Of a long row, the tokens around the first that carries loss."""
+        first = next((i for i, token in enumerate(self.tokens) if token.kind), 0)
+        start = max(0, first - LED_IN) if self.length > LED_IN + EXCERPT else 0
+        shown = self.tokens[start : start + LED_IN + EXCERPT]
+        return replace(self, tokens=shown, before=start, after=self.length - start - len(shown))
 
 
 def terminal(rows: Preview, *, colour: bool) -> str:
@@ -67,7 +79,7 @@ def labelled(rows: Preview, end_ids: Sequence[int]) -> list[LabelledRow]:
 def _labelled(row: Mapping[str, Any], ends: set[int]) -> LabelledRow:
     tokens = zip(row["ids"], row["texts"], row["supervised"], strict=True)
     made = tuple(Token(i, _visible(text), _kind(loss, i in ends)) for i, text, loss in tokens)
-    return LabelledRow(row["row"], made, sum(row["supervised"]))
+    return LabelledRow(row["row"], made, sum(row["supervised"]), len(made))
 
 
 def _kind(loss: bool, end: bool) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from modelcheck.finding import Severity
-from modelcheck.finetune.hints import explaining
+from modelcheck.finetune.hints import Hint, explaining
 from modelcheck.finetune.job_record import JobRecord
 from modelcheck.finetune.messages import asked, message
 from modelcheck.finetune.outcome import BLOCKED, EXPECTED, FAILED, PASSED, SMOKE, WARNED, Outcome
@@ -30,20 +30,21 @@ RERUN = "After mending, the same command goes on where it was; what still holds 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`verdict` is the worst of what the steps came to, `sentence` says what decided."""
+    """`verdict` is the worst of what the steps came to, `sentence` says what decided; `whole`: no step is missing."""
 
     verdict: str
     sentence: str
+    whole: bool
 
     @property
     def state(self) -> str:
-        """What it is coloured by."""
-        return STATES[self.verdict]
+        """What it is coloured by. What was not looked at is not fine."""
+        return STATES[self.verdict] if self.whole or self.verdict != PASSED else "unsure"
 
     @property
     def word(self) -> str:
         """The verdict as people say it."""
-        return WORDS[self.verdict]
+        return WORDS[self.verdict] if self.whole or self.verdict != PASSED else "Passed in part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def answer(record: JobRecord) -> Answer:
     worst = next((word for word in (FAILED, EXPECTED, WARNED, SMOKE) if word in verdicts), PASSED)
     missing = len(record.steps) - len(record.outcomes)
     rest = f" {missing} of {len(record.steps)} steps were not asked for." if missing else ""
-    return Answer(worst, " ".join(_reasons(record, worst)) + rest)
+    return Answer(worst, " ".join(_reasons(record, worst)) + rest, not missing)
 
 
 def _reasons(record: JobRecord, worst: str) -> Iterator[str]:
@@ -73,7 +74,7 @@ def _reasons(record: JobRecord, worst: str) -> Iterator[str]:
         yield from (_broken(outcome, record) for outcome in broken)
     decided = [result for result in results if consequence(result, policy) == worst]
     if worst == PASSED and results:
-        yield f"All {len(results)} demands are met: {_seen(_leading(results))}."
+        yield f"{_all_met(results)}: {_seen(_leading(results))}."
     elif worst == SMOKE:
         yield "Only some of the items were asked (eval.limit), to see that everything runs."
     elif decided:
@@ -82,7 +83,7 @@ def _reasons(record: JobRecord, worst: str) -> Iterator[str]:
         yield f"{len(decided)} of {page.count(len(results), 'demand')} {are} {how}: {_together(decided)}."
     elif worst == WARNED:
         warned = [outcome.item for outcome in record.outcomes if outcome.verdict == WARNED]
-        met = f"All {len(results)} demands are met, but there is" if results else "There is"
+        met = f"{_all_met(results)}, but there is" if results else "There is"
         yield f"{met} a warning to read from {', '.join(warned)}."
     elif not results and not broken:
         yield "Every step that was asked for passed; none of them compares the models."
@@ -90,11 +91,15 @@ def _reasons(record: JobRecord, worst: str) -> Iterator[str]:
 
 def _broken(outcome: Outcome, record: JobRecord) -> str:
     blocked = sum(other.verdict == BLOCKED for other in record.outcomes)
-    said = next(iter(outcome.message.splitlines()), "it does not say why")
+    first = next(iter(outcome.message.splitlines()), "it does not say why")
     # A finding's own words, without its code and place.
-    said = next((finding.message for finding in outcome.findings if finding.message in said), said)
+    said = next((f.message for f in outcome.findings if first.startswith(f"{f.severity} {f.code} ")), first)
     how = f"stopped the job, {page.count(blocked, 'step')} did not run" if blocked else "failed"
     return f"The step {outcome.item} {how}: {said.rstrip('.')}."
+
+
+def _all_met(results: Sequence[Result]) -> str:
+    return "The one demand is met" if len(results) == 1 else f"All {len(results)} demands are met"
 
 
 def _together(results: Sequence[Result]) -> str:
@@ -122,20 +127,37 @@ def _seen(result: Result) -> str:
 def advice(record: JobRecord) -> Iterator[Advice]:
     """Everything to act on, what comes first in the job first: broken steps, likely causes, demands not met."""
     made = record.made
-    for outcome in record.outcomes:
-        if outcome.verdict in (FAILED, WARNED) and not outcome.results:
-            yield _of_step(outcome)
     found = explaining(made.results, made.hints)
+    causes = {hint.message for hint in found}
+    for outcome in record.outcomes:
+        known = all(f.message in causes for f in outcome.findings if f.severity >= Severity.WARNING)
+        if not outcome.results and (
+            outcome.verdict == FAILED or (outcome.verdict == WARNED and not (causes and known))
+        ):
+            yield _of_step(outcome)
     slugs = {finding.message: finding.slug for outcome in record.outcomes for finding in outcome.findings}
     for hint in found:
         command = f"modelcheck explain {slugs[hint.message]}" if hint.message in slugs else ""
         yield Advice("error", "Likely cause", f"{hint.message} ({hint.source})", command=command)
-    for result in sorted(made.results, key=lambda result: result.verdict is not Verdict.FAIL):
+    yield from _of_results(made.results, found)
+    if any(result.verdict is Verdict.SMOKE for result in made.results):
+        yield Advice("unsure", "Some items only", "A run with eval.limit shows that everything runs", "leave limit out")
+    if not found and any(result.verdict is Verdict.FAIL for result in made.results):
+        yield Advice("unsure", "Likely cause", UNEXPLAINED)
+
+
+def _of_results(results: Sequence[Result], found: Sequence[Hint]) -> Iterator[Advice]:
+    """What failed for a likely cause in one piece, then the rest, each with its own way out."""
+    explained = [result for result in results if explaining([result], found)]
+    if explained:
+        text = "\n".join(message(result, found).partition("; next: ")[0] for result in explained)
+        title = f"{page.count(len(explained), 'demand')} not met, likely for that cause"
+        yield Advice("error", title, text, "mend the likely cause first")
+    rest = [result for result in results if result not in explained]
+    for result in sorted(rest, key=lambda result: result.verdict is not Verdict.FAIL):
         if result.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
             text, _, then = message(result, found).partition("; next: ")
             yield Advice(STATES[result.verdict], f"{_name(result)}: {result.verdict}", text, then)
-    if not found and any(result.verdict is Verdict.FAIL for result in made.results):
-        yield Advice("unsure", "Likely cause", UNEXPLAINED)
 
 
 def _of_step(outcome: Outcome) -> Advice:

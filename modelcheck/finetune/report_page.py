@@ -23,8 +23,8 @@ from modelcheck.output.intervals import Interval, Intervals, intervals
 
 # Items that a demand shows: of one that is not met, and of one that is.
 SHOWN, SHOWN_OF_PASSED = 8, 3
-# Characters of an answer; the whole is in samples.jsonl.
-LONGEST = 2000
+# Characters of a text; the whole is in samples.jsonl.
+LONGEST = 700
 ROWS_OF_LABELS = 3
 # Hex digits of an item's name.
 DIGITS = 12
@@ -33,15 +33,27 @@ SHOWN_ELSEWHERE = ("data",)
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """The beginning of a text, and how many characters are left out."""
+
+    start: str
+    more: int
+
+    @classmethod
+    def of(cls, text: str) -> Text:
+        """As much of it as a page shows."""
+        return cls(text[:LONGEST], max(0, len(text) - LONGEST))
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """One side's answer to an item: the lowest of its repeats."""
+    """One side's answer to an item: the lowest of its repeats. `cut`: it ended by the limit of length."""
 
     side: str
-    text: str
-    more: int
+    text: Text
     score: float
     cut: bool
-    reason: str | None
+    reason: Text | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +61,8 @@ class Shown:
     """An item with what was expected of it, and the answers side by side."""
 
     id: str
-    prompt: str
-    expected: str
+    prompt: Text
+    expected: Text
     critical: bool
     lost: bool
     replies: tuple[Reply, ...]
@@ -78,7 +90,7 @@ def render(record: JobRecord) -> str:
         losses=record.losses,
         curves=curves(list(_series(record.losses))),
         labels=record.labels,
-        preview=labelled(record.preview[:ROWS_OF_LABELS], record.labels.get("end_ids", ())),
+        preview=[row.excerpt() for row in labelled(record.preview[:ROWS_OF_LABELS], record.labels.get("end_ids", ()))],
         steps=list(_steps(record)),
         glance=list(report_settings.glance(record)),
         settings=list(report_settings.settings(record)),
@@ -140,7 +152,7 @@ def _worst(results: Iterable[Result], seeds: Sequence[int]) -> Iterator[tuple[Re
     for result in sorted(results, key=lambda r: r.verdict in (Verdict.PASS, Verdict.SMOKE)):
         fresh = [item for item in result.worst if item.first.item not in seen]
         fresh = fresh[: SHOWN_OF_PASSED if result.verdict is Verdict.PASS else SHOWN]
-        seen |= {item.first.item for item in fresh}
+        seen |= {item.first.item for item in result.worst}
         if fresh:
             yield result, [_shown(item, seeds) for item in fresh]
 
@@ -149,15 +161,15 @@ def _shown(item: Item, seeds: Sequence[int]) -> Shown:
     names = ["tuned"] if len(item.tuned) == 1 else [f"tuned, seed {seed}" for seed in seeds]
     sides = [("base", item.base), *zip(names, item.tuned, strict=True)]
     replies = tuple(_reply(side, lowest(samples)) for side, samples in sides)
-    return Shown(item.first.item[:DIGITS], item.first.prompt, expected(item), item.first.critical, item.lost, replies)
+    first = item.first
+    prompt, wanted = Text.of(first.prompt), Text.of(expected(item))
+    return Shown(first.item[:DIGITS], prompt, wanted, first.critical, item.lost, replies)
 
 
 def _reply(side: str, sample: Sample) -> Reply:
-    text, reason = sample.answer, sample.metadata.get("reason")
-    more = max(0, len(text) - LONGEST)
-    return Reply(
-        side, text[:LONGEST], more, sample.score, not sample.stopped, reason if isinstance(reason, str) else None
-    )
+    reason = sample.metadata.get("reason")
+    why = Text.of(reason) if isinstance(reason, str) and reason else None
+    return Reply(side, Text.of(sample.answer), sample.score, not sample.stopped, why)
 
 
 def _series(losses: Iterable[Losses]) -> Iterator[Series]:
