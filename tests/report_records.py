@@ -39,7 +39,7 @@ PREVIEW = [
     }
     for row in range(1, 9)
 ]
-LABELS = {
+LABELS: dict[str, Any] = {
     "tokens": 40, "supervised": 24, "ends_supervised": 8, "audited": 8, "end_ids": [2]
 }  # fmt: skip
 
