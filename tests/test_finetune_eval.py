@@ -221,6 +221,9 @@ def test_a_blessed_run_is_what_later_ones_are_held_against(folder: Path) -> None
     missing = start(folder, "-v", "-k", "preflight")
     assert verdicts(missing) == {"preflight": "FAILED"}
     assert "--modelcheck-bless v1" in missing.stdout
+    made = folder / ".modelcheck" / "tiny"
+    assert "The step preflight failed: gate.baseline" in Page((made / "report.html").read_text(encoding="utf-8")).text
+    assert not (made / "gate.json").exists()  # what an earlier run found is no verdict on this one
     say('baseline = "v1"\n', "")(folder)
     assert "tiny is kept as v1" in start(folder, "--modelcheck-bless", "v1").stdout
     assert "overfit did not run" in start(folder, "-k", "guard", "--modelcheck-bless", "v2").stdout

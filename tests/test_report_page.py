@@ -91,6 +91,7 @@ def of(tuned: int, **changes: Any) -> JobRecord:
     return passed(made=GateReport("rugby", (guard,), Policy()), outcomes=outcomes, **changes)
 
 
+STRICT, TOLD = Policy(on_inconclusive="fail"), of(97).made.results
 SMOKED = tuple(replace(result, verdict=Verdict.SMOKE) for result in results()[:1])
 ANSWERS = {
     "pass": (of(100), "clean", "The one demand is met: guard copy went from 1.00 to 1.00 (a fall of 0.05 is allowed)."),
@@ -102,7 +103,14 @@ ANSWERS = {
     "warn": (
         of(97),
         "warning",
-        "1 of 1 demand is undecided: these items cannot tell: guard copy fell from 1.00 to 0.97",
+        "1 of 1 demand is not decided by these items: guard copy fell from 1.00 to 0.97",
+    ),
+    "warn fails": (
+        replace(
+            of(97), made=GateReport("a", of(97).made.results, STRICT), outcomes=[Outcome("x", FAILED, results=TOLD)]
+        ),
+        "error",
+        "1 of 1 demand is not decided by these items, which counts as a failure here: guard copy fell",
     ),
     "part": (of(100, steps=STEPS), "unsure", "7 of 9 steps were not asked for."),
     "stopped": (stopped(), "error", "The step data stopped the job, 7 steps did not run: 0 of 474 supervised labels"),
@@ -234,7 +242,7 @@ def test_settings_have_no_secrets_no_folders_of_a_machine_and_hashes_are_short()
     assert "Basemodels/base" in text
     assert "weightsa1a1a1a1a1a1b2b2b2b2b2b2" in text
     assert "eos 2, pad none" in text
-    assert "Not known: the job did not come so far" in page("stopped").text
+    assert "Not known: no suite was answered by both models" in page("stopped").text
 
 
 # ------------------------------------------------------------------ pictures

@@ -76,7 +76,7 @@ def gather(
         losses=_losses(work) if _came_to("train", outcomes) else (),
         labels=audit.get("labels", {}),
         preview=audit.get("preview", {}).get("rows", ()),
-        loaded=_loaded(work) if made.results else {},
+        loaded=_loaded(work, made),
         environment=_json(work.state.folder / "env.json") if _came_to("preflight", outcomes) else {},
         settings=settings,
     )
@@ -102,8 +102,12 @@ def _losses(work: Work) -> list[Losses]:
     return [losses(seed, text.splitlines()) for seed, text in read.items()]
 
 
-def _loaded(work: Work) -> dict[str, Mapping[str, Any]]:
-    suite, trained = work.job.suites[0], work.trained()
+def _loaded(work: Work, made: GateReport) -> dict[str, Mapping[str, Any]]:
+    compared = {result.suite for result in made.results}
+    suite = next((suite for suite in work.job.suites if suite.name in compared), None)
+    if suite is None:
+        return {}
+    trained = work.trained()
     found = {"base, evaluated": work.base_run(suite).loaded}
     bases = [answer["loaded"] for _, answer in trained.values()]
     if all(loaded == bases[0] for loaded in bases):

@@ -73,12 +73,14 @@ def _reasons(record: JobRecord, worst: str) -> Iterator[str]:
     if broken:
         yield from (_broken(outcome, record) for outcome in broken)
     decided = [result for result in results if consequence(result, policy) == worst]
+    decided = [result for result in decided if result.verdict is Verdict.FAIL] or decided
     if worst == PASSED and results:
         yield f"{_all_met(results)}: {_seen(_leading(results))}."
     elif worst == SMOKE:
         yield "Only some of the items were asked (eval.limit), to see that everything runs."
     elif decided:
-        how = "not met" if worst == FAILED else "undecided: these items cannot tell"
+        how = "not met" if decided[0].verdict is Verdict.FAIL else "not decided by these items"
+        how += ", which counts as a failure here" if worst == FAILED and decided[0].verdict is not Verdict.FAIL else ""
         are = "is" if len(decided) == 1 else "are"
         yield f"{len(decided)} of {page.count(len(results), 'demand')} {are} {how}: {_together(decided)}."
     elif worst == WARNED:

@@ -74,7 +74,6 @@ def render(record: JobRecord) -> str:
     answered = report_answer.answer(record)
     return page.render(
         "finetune.html",
-        record=record,
         made=made,
         answer=answered,
         advice=list(report_answer.advice(record)),
@@ -90,7 +89,9 @@ def render(record: JobRecord) -> str:
         losses=record.losses,
         curves=curves(list(_series(record.losses))),
         labels=record.labels,
-        preview=[row.excerpt() for row in labelled(record.preview[:ROWS_OF_LABELS], record.labels.get("end_ids", ()))],
+        preview=[
+            shown.excerpt() for shown in labelled(record.preview[:ROWS_OF_LABELS], record.labels.get("end_ids", ()))
+        ],
         steps=list(_steps(record)),
         glance=list(report_settings.glance(record)),
         settings=list(report_settings.settings(record)),
@@ -154,12 +155,17 @@ def _worst(results: Iterable[Result], seeds: Sequence[int]) -> Iterator[tuple[Re
         fresh = fresh[: SHOWN_OF_PASSED if result.verdict is Verdict.PASS else SHOWN]
         seen |= {item.first.item for item in result.worst}
         if fresh:
-            yield result, [_shown(item, seeds) for item in fresh]
+            yield result, [_shown(item, _before(result), seeds) for item in fresh]
 
 
-def _shown(item: Item, seeds: Sequence[int]) -> Shown:
+def _before(result: Result) -> str:
+    """What the tuned model is compared with: the base, or what the metric names (`vs baseline`)."""
+    return result.metric.removeprefix("vs ") if result.metric.startswith("vs ") else "base"
+
+
+def _shown(item: Item, before: str, seeds: Sequence[int]) -> Shown:
     names = ["tuned"] if len(item.tuned) == 1 else [f"tuned, seed {seed}" for seed in seeds]
-    sides = [("base", item.base), *zip(names, item.tuned, strict=True)]
+    sides = [(before, item.base), *zip(names, item.tuned, strict=True)]
     replies = tuple(_reply(side, lowest(samples)) for side, samples in sides)
     first = item.first
     prompt, wanted = Text.of(first.prompt), Text.of(expected(item))
