@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from browsing import Reader, chromium
 from fakehub import FakeHub
 
 CACHE = Path(__file__).parent.parent / ".cache"
@@ -47,6 +49,21 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     with FakeHub() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One Chromium for all tests of pages; without one they are skipped."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def reader(browser: Any) -> Iterator[Reader]:
+    """Opens pages; when the test ends, they must have asked for nothing and said nothing."""
+    made = Reader(browser)
+    yield made
+    made.close()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pages import Page, results_shown
 from planted import say, tiny_job
 
 STEPS = [
@@ -92,10 +93,17 @@ def test_the_tiny_job_passes_every_step(
         "data_report.json",
         "label_preview.html",
         "gate.json",
+        "report.html",
         "report.md",
     }
     assert len((made / "base" / "add" / "samples.jsonl").read_text().splitlines()) == 100
-    assert json.loads((made / "gate.json").read_text())["consequence"] == "pass"
+    document = json.loads((made / "gate.json").read_text())
+    assert document["consequence"] == "pass"
+    page = Page((made / "report.html").read_text(encoding="utf-8"))
+    shown = results_shown(page)
+    assert shown == [{name: result[name] for name in shown[0]} for result in document["results"]]
+    assert "All 8 demands are met" in page.text
+    assert f"kept in {made / 'report.html'}" in run.stdout
     assert "modelcheck: tiny: pass" in (made / "report.md").read_text().replace("&#58;", ":")
     assert (folder / ".modelcheck" / ".gitignore").read_text() == "*\n"
 
@@ -213,6 +221,9 @@ def test_a_blessed_run_is_what_later_ones_are_held_against(folder: Path) -> None
     missing = start(folder, "-v", "-k", "preflight")
     assert verdicts(missing) == {"preflight": "FAILED"}
     assert "--modelcheck-bless v1" in missing.stdout
+    made = folder / ".modelcheck" / "tiny"
+    assert "The step preflight failed: gate.baseline" in Page((made / "report.html").read_text(encoding="utf-8")).text
+    assert not (made / "gate.json").exists()  # what an earlier run found is no verdict on this one
     say('baseline = "v1"\n', "")(folder)
     assert "tiny is kept as v1" in start(folder, "--modelcheck-bless", "v1").stdout
     assert "overfit did not run" in start(folder, "-k", "guard", "--modelcheck-bless", "v2").stdout

@@ -113,8 +113,13 @@ class JobRun:
         return GateReport(self.job.name, results, self._steps.policy, tuple(verdicts.hints_of(found)))
 
     def keep(self, made: GateReport) -> str:
-        """Write the report and what belongs to it; the folder where it lies."""
-        return str(record.after(self._work, made))
+        """Write the report and what belongs to it; its page for people."""
+        return str(record.after(self._work, made, list(self.items), self.outcomes))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a step failed without which nothing after it makes sense."""
+        return any(outcome.stops for outcome in self.outcomes.values())
 
     def bless(self, name: str) -> str:
         """Keep the tuned answers as the baseline of that name. Raises UsageError where the job did not pass whole."""

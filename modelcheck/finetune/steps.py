@@ -13,6 +13,7 @@ from modelcheck.finetune.aa import stability
 from modelcheck.finetune.artifact import disagreements
 from modelcheck.finetune.hints import Hint, what_is_left
 from modelcheck.finetune.job import Suite
+from modelcheck.finetune.job_record import AUDITED
 from modelcheck.finetune.label_preview import terminal
 from modelcheck.finetune.log_evidence import log_evidence
 from modelcheck.finetune.outcome import FAILED, PASSED, WARNED, Outcome, judged
@@ -70,7 +71,8 @@ class Steps:
         findings += training_rules.of_labels(work.base, audit)
         page = record.data(work, audit, findings)
         rows = terminal(audit["preview"]["rows"][:SHOWN], colour=False)
-        return judged("data", findings, [], f"what carries loss, more in {page}:\n{rows}")
+        outcome = judged("data", findings, [], f"what carries loss, more in {page}:\n{rows}")
+        return dataclasses.replace(outcome, figures={AUDITED: audit["labels"]["audited"]})
 
     def _base(self, suite: Suite) -> Step:
         def step() -> Outcome:
