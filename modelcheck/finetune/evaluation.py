@@ -6,10 +6,11 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from modelcheck.dataset.example import Example, text_of
+from modelcheck.dataset.example import Example, Message, text_of
 from modelcheck.errors import UsageError
 from modelcheck.finetune import samples, thinking
 from modelcheck.finetune.identity import content
@@ -45,19 +46,23 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A suite of a job put to the model in `folder`. `cache` holds what models have answered, by content."""
+    """A suite of a job put to the model in `folder`. `cache` holds what models have answered, by content.
+
+    `chat` makes the messages that stand before the answer; an arm has others than the row's own.
+    """
 
     job: Job
     suite: Suite
     items: Sequence[Example]
     folder: Path
     cache: Path
+    chat: Callable[[Example], Sequence[Message]] = attrgetter("prompt")
 
     def run(self, worker: Worker, prompts: Prompts, say: Callable[[str], None] = lambda _: None) -> Evaluated:
         """Answer what is not answered yet. Raises StageFailed where the engine gives up."""
         from filelock import FileLock
 
-        asked = dict(zip((item.id for item in self.items), self._ids(prompts), strict=True))
+        asked = dict(zip((item.id for item in self.items), self.ids(prompts), strict=True))
         manifest = self._manifest(asked, prompts)
         # More repeats are more lines of the same file, not another one.
         place = self.cache / digest(manifest)[:24]
@@ -72,10 +77,11 @@ class Evaluation:
                 self._answer(worker, prompts, asked, missing, place, say)
         return Evaluated(path, manifest, json.loads(loaded.read_text(encoding="utf-8")), self.items)
 
-    def _ids(self, prompts: Prompts) -> list[list[int]]:
+    def ids(self, prompts: Prompts) -> list[list[int]]:
+        """The prompt of each item as token ids."""
         if any(item.tools for item in self.items):
-            return [prompts.ids([item.prompt], **_tools(item))[0] for item in self.items]
-        return prompts.ids([item.prompt for item in self.items])
+            return [prompts.ids([self.chat(item)], **_tools(item))[0] for item in self.items]
+        return prompts.ids([self.chat(item) for item in self.items])
 
     def _keys(self) -> list[tuple[str, int]]:
         return [(item.id, repeat) for repeat in range(self.job.eval.runs) for item in self.items]
@@ -116,10 +122,14 @@ class Evaluation:
                 samples.append(place / "samples.jsonl", found)
                 say(f"{self.job.name}, {self.suite.name}: {event['done']} of {event['total']} answers")
 
-        put = {f"{item} {repeat}": _prompt(by_id[item], asked[item]) for item, repeat in missing}
+        put = {f"{item} {repeat}": self._prompt(by_id[item], asked[item]) for item, repeat in missing}
         answer = worker.ask(request(self.job, self.folder, put, prompts.stop_ids), self.job.timeout, hear)
         if isinstance(answer, Failed):
             raise StageFailed(str(answer))
+
+    def _prompt(self, item: Example, ids: Sequence[int]) -> dict[str, Any]:
+        """A Prompt as JSON."""
+        return {"ids": list(ids), "messages": [dict(message) for message in self.chat(item)], **_tools(item)}
 
     def _sample(
         self, answer: Mapping[str, Any], by_id: Mapping[str, Example], asked: Mapping[str, Sequence[int]], score: Score
@@ -170,26 +180,26 @@ def _computed(folder: Path) -> dict[str, str]:
     return {name: parts[name] for name in parts if name == "config.json" or name.endswith(".safetensors")}
 
 
-def _prompt(item: Example, ids: Sequence[int]) -> dict[str, Any]:
-    """A Prompt as JSON."""
-    return {"ids": list(ids), "messages": [dict(message) for message in item.prompt], **_tools(item)}
-
-
 def _tools(item: Example) -> dict[str, Any]:
     return {"tools": list(item.tools)} if item.tools else {}
 
 
 def base_folder(job: Job) -> Path:
     """The base model's folder; a hub id is fetched whole. Raises UsageError where there is none."""
-    place = Path(job.base)
+    return model_folder(job.base, job.revision, "base")
+
+
+def model_folder(model: str, revision: str | None, key: str) -> Path:
+    """The folder of a model that `key` of a job names; a hub id is fetched whole. Raises UsageError for none."""
+    place = Path(model)
     if place.is_dir():
         return place
     try:
         from huggingface_hub import snapshot_download
 
-        return Path(snapshot_download(job.base, revision=job.revision))
+        return Path(snapshot_download(model, revision=revision))
     except (ImportError, OSError, ValueError) as error:
-        raise UsageError(f"base = {job.base!r} is no folder and cannot be fetched: {error}") from None
+        raise UsageError(f"{key} = {model!r} is no folder and cannot be fetched: {error}") from None
 
 
 def rows_of(items: Sequence[Example]) -> Iterator[str]:

@@ -79,16 +79,18 @@ def compare(
     suite: str = "suite",
     metric: str = "score",
     policy: Policy | None = None,
+    same_prompts: bool = True,
 ) -> Result:
     """Judge the samples of the tuned model, one run for each training seed, by those of the base.
 
     `role` is what is asked: `Guard(margin)`, `Target(min_gain)`, `Floor(minimum)` or `Ceiling(maximum)`. Raises
-    NotComparable, a UsageError, where runs differ in items, prompts, repeats or clusters, or one is not complete.
+    NotComparable, a UsageError, where runs differ in items, prompts, repeats or clusters, or one is not complete;
+    without `same_prompts` the prompts may differ.
     """
     policy = policy or Policy()
     if not tuned:
         raise NotComparable("no tuned run was given: pass its samples after those of the base")
-    items = pair(base, *tuned)
+    items = pair(base, *tuned, same_prompts=same_prompts)
     if isinstance(role, Guard | Target):
         result = _paired(items, role, suite, metric, policy)
     else:

@@ -220,6 +220,29 @@ class Suite:
 
 
 @dataclass(frozen=True, slots=True)
+class Arm:
+    """Another way to the skill than training, put to the same items as the base; what it names can be combined.
+
+    `system` is the text of a system prompt, or the file that holds it. `shots` training rows, drawn by `seed`, stand as
+    examples before every question. `context` is a column, or a template of columns, whose text stands before the
+    question. `model`, a folder's absolute path or a hub id with its `revision`, answers in place of the base.
+    """
+
+    name: str
+    system: Path | str | None = None
+    shots: int = 0
+    seed: int = 0
+    context: str | None = None
+    model: str | None = None
+    revision: str | None = None
+
+    @property
+    def item(self) -> str:
+        """Its name among the test items: `arm-few-shot`."""
+        return f"arm-{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
     """How near merged, reloaded and adapter model must be; `max_logit_diff` is a number or `auto` (by dtype)."""
 
@@ -229,7 +252,10 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """When the tuned model may be released. `cluster` names the column that groups items, if rows do not say."""
+    """When the tuned model may be released. `cluster` names the column that groups items, if rows do not say.
+
+    `must_beat_arms` is what becomes of a tuned model that is not surely better than every arm: `warn` or `fail`.
+    """
 
     alpha: float = 0.05
     power: float = 0.8
@@ -243,6 +269,7 @@ class Gate:
     merged_vs_adapter: Agreement = Agreement()
     weights_must_change: bool = True
     baseline: str | None = None
+    must_beat_arms: str = "warn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +285,7 @@ class Job:
     base: str
     data: Data
     suites: tuple[Suite, ...]
+    arms: tuple[Arm, ...] = ()
     train: Train = Train()
     eval: Eval = Eval()
     gate: Gate = Gate()

@@ -47,7 +47,7 @@ def data(work: Work, audit: Mapping[str, Any], findings: Iterable[Finding]) -> P
 
 
 def after(work: Work, made: GateReport, steps: Sequence[str], outcomes: Mapping[str, Outcome]) -> Path:
-    """report.html, gate.json and report.md, and links `base/SUITE` and `tuned/SUITE-seedN` to the answers.
+    """report.html, gate.json and report.md, and links `base/SUITE`, `tuned/SUITE-seedN` and `arms/ARM/SUITE` to the answers.
 
     A job that stopped before it had a verdict has the page alone: what an earlier run left says nothing of this one.
     """
@@ -67,6 +67,8 @@ def after(work: Work, made: GateReport, steps: Sequence[str], outcomes: Mapping[
             _link(folder / "base" / suite.name, base.path.parent)
             for seed, run in zip(work.job.train.seeds, tuned, strict=True):
                 _link(folder / "tuned" / f"{suite.name}-seed{seed}", run.path.parent)
+            for arm in work.job.arms if suite in work.targets else ():
+                _link(folder / "arms" / arm.name / suite.name, work.arm_run(arm, suite).path.parent)
     return place
 
 
@@ -84,7 +86,7 @@ def _write(work: Work, name: str, document: Mapping[str, Any]) -> None:
 
 
 def _link(place: Path, there: Path) -> None:
-    place.parent.mkdir(exist_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
     if place.is_dir() and not place.is_symlink():  # a copy that somebody made of the folder
         shutil.rmtree(place)
     place.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from modelcheck.finetune.gate import regressed, together
-from modelcheck.finetune.hints import Hint, explaining
+from modelcheck.finetune.hints import Hint, explaining, unexplained
 from modelcheck.finetune.messages import message
 from modelcheck.finetune.pairing import Item
 from modelcheck.finetune.samples import Sample
@@ -56,7 +56,7 @@ def text(report: GateReport, width: int = 100) -> str:
         lines.append(f"worst items of {printable(result.suite)} {result.metric} (more in gate.json):")
         for item in items:
             lines.append(f"  {item.first.item[:12]}  {_short(item.first.prompt)}")
-            lines += [f"    {label:<9} {answer}" for label, answer in _sides(item)]
+            lines += [f"    {label:<9} {answer}" for label, answer in _sides(item, result.against)]
     return "\n".join(lines)
 
 
@@ -68,9 +68,10 @@ def markdown(report: GateReport) -> str:
     lines += ["", *(f"- **{label}**: {_escaped(paragraph)}" for label, paragraph in paragraphs(report))]
     for result, items in _worst(report):
         lines += ["", f"<details><summary>Worst items of {_escaped(f'{result.suite} {result.metric}')}</summary>", ""]
-        lines += [_line(["prompt", "expected", "base", "tuned"]), "|---|---|---|---|"]
+        heads = ["prompt", "expected", _escaped(result.against), "tuned"]
+        lines += [_line(heads), "|---|---|---|---|"]
         for item in items:
-            cells = [_short(item.first.prompt), *(answer for _, answer in _sides(item))]
+            cells = [_short(item.first.prompt), *(answer for _, answer in _sides(item, result.against))]
             lines.append(_line([f"<code>{_escaped(cell)}</code>" for cell in cells]))
         lines += ["", "</details>"]
     return "\n".join([*lines, ""])
@@ -83,7 +84,7 @@ def heading(report: GateReport) -> list[str]:
 
 def row(result: Result) -> list[str]:
     """A result as the table shows it, a cell for each column."""
-    paired = result.role in ("guard", "target", "overfit")
+    paired = result.role in ("guard", "target", "arm", "overfit")
     sign = "+" if paired else ""
     return [
         f"{result.role} {result.suite}" if result.role != result.suite else result.suite,
@@ -105,7 +106,7 @@ def _goal(result: Result) -> str:
         return f"{low:g} to {high:g}"
     if low is None:
         return f"<= {high:g}"
-    return f"{low:g}" if result.role == "guard" else f">= {low:{'+' if result.role == 'target' else ''}g}"
+    return f"{low:g}" if result.role == "guard" else f">= {low:{'+' if result.role in ('target', 'arm') else ''}g}"
 
 
 def paragraphs(report: GateReport) -> Iterator[tuple[str, str]]:
@@ -113,7 +114,7 @@ def paragraphs(report: GateReport) -> Iterator[tuple[str, str]]:
     found = explaining(report.results, report.hints)
     for hint in found:
         yield "likely cause", f"{hint.message} ({hint.source})"
-    if not found and any(result.verdict is Verdict.FAIL for result in report.results):
+    if not found and any(unexplained(result) for result in report.results):
         yield "likely cause", UNEXPLAINED
     for result in report.results:
         if result.verdict not in (Verdict.PASS, Verdict.SMOKE) or result.notes:
@@ -140,9 +141,9 @@ def _worst(report: GateReport) -> Iterator[tuple[Result, list[Item]]]:
             yield result, fresh
 
 
-def _sides(item: Item) -> Iterator[tuple[str, str]]:
+def _sides(item: Item, against: str) -> Iterator[tuple[str, str]]:
     yield "expected", _short(expected(item))
-    for label, samples in (("base", item.base), ("tuned", item.tuned[0])):
+    for label, samples in ((against, item.base), ("tuned", item.tuned[0])):
         sample = lowest(samples)
         cut = "" if sample.stopped else " [cut]"
         yield label, f"{_short(sample.answer) or '(empty)'}{cut} = {sample.score:.2f}"

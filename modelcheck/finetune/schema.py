@@ -232,6 +232,21 @@ EVAL = Table(
     },
     later={"vllm": "the vllm engine", "openai": "the openai engine"},
 )
+SYSTEM_FILE = Table(lambda path: path, {"path": PATH}, required=("path",))
+ARM = Table(
+    dict,
+    {
+        "name": SUITE_NAME,
+        "system": either(TEXT, nested(SYSTEM_FILE)),
+        "shots": whole(1),
+        "seed": whole(0),
+        "context": COLUMN,
+        "model": TEXT,
+        "revision": TEXT,
+    },
+    required=("name",),
+    later={"openai": "an arm behind an endpoint"},
+)
 AGREEMENT = Table(
     job.Agreement,
     {"max_logit_diff": either(choice("auto"), number(0)), "min_greedy_agreement": number(0, 1)},
@@ -251,6 +266,7 @@ GATE = Table(
         "merged_vs_adapter": nested(AGREEMENT),
         "weights_must_change": FLAG,
         "baseline": TEXT,
+        "must_beat_arms": choice("warn", "fail"),
     },
 )
 NORMALIZED = {"normalize": listed(choice(*NORMALIZE))}
@@ -300,6 +316,7 @@ JOB = Table(
         "train": nested(TRAIN),
         "eval": nested(EVAL),
         "suite": Kind("tables [[job.NAME.suite]]", lambda value, _reader, _at: value),
+        "arm": Kind("tables [[job.NAME.arm]]", lambda value, _reader, _at: value),
         "gate": nested(GATE),
     },
     required=("base", "data"),

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck.finding import Finding, Severity
-from modelcheck.finetune import baseline, preflight, record, training_rules, verdicts
+from modelcheck.finetune import arms, baseline, preflight, record, training_rules, verdicts
 from modelcheck.finetune.aa import stability
 from modelcheck.finetune.artifact import disagreements
 from modelcheck.finetune.hints import Hint, what_is_left
-from modelcheck.finetune.job import Suite
+from modelcheck.finetune.job import Arm, Suite
 from modelcheck.finetune.job_record import AUDITED
 from modelcheck.finetune.label_preview import terminal
 from modelcheck.finetune.log_evidence import log_evidence
@@ -44,6 +44,7 @@ class Steps:
         steps: dict[str, Step] = {"preflight": self._preflight, "data": self._data}
         steps |= {f"base-{suite.name}": self._base(suite) for suite in job.suites}
         steps |= {f"aa-{suite.name}": self._against_itself(suite) for suite in job.suites if self._aa}
+        steps |= {arm.item: self._arm(arm) for arm in job.arms}
         steps |= {"rehearse": self._rehearse} if job.train.rehearse else {}
         steps |= {"train": self._train, "artifact": self._artifact}
         steps |= {suite.item: self._verdict(suite) for suite in job.suites}
@@ -56,7 +57,11 @@ class Steps:
         work, job = self._work, self._work.job
         training, evaluating = work.worker(job.train), work.worker(job.eval)
         work.expect(training, evaluating)
-        problems = [*preflight.problems(job, work.root, training, evaluating), *baseline.problems(work)]
+        problems = [
+            *preflight.problems(job, work.root, training, evaluating),
+            *baseline.problems(work),
+            *arms.problems(job),
+        ]
         if not problems:
             record.before(work, {"train": training.versions, "eval": evaluating.versions})
         return judged("preflight", [], problems, "\n".join(job.warnings))
@@ -64,6 +69,7 @@ class Steps:
     def _data(self) -> Outcome:
         work = self._work
         findings = training_rules.of_files(work.job, work.data, work.base)
+        work.check_arms()
         if any(found.severity is Severity.ERROR for found in findings):
             # A trainer may well stumble over what is told here in words.
             return judged("data", findings, [], "the labels were not audited: mend this first")
@@ -92,6 +98,12 @@ class Steps:
             return stability(suite.name, once.samples(), again.samples(), verdicts.role(suite))
 
         return step
+
+    def _arm(self, arm: Arm) -> Step:
+        work = self._work
+        return lambda: verdicts.of_arm(
+            arm, [(s, work.base_run(s), work.arm_run(arm, s)) for s in work.targets], self.policy
+        )
 
     def _rehearse(self) -> Outcome:
         found = self._work.rehearsal(self._of_rehearsal)
@@ -129,8 +141,10 @@ class Steps:
 
     def _verdict(self, suite: Suite) -> Step:
         def step() -> Outcome:
-            sides = self._work.sides(suite)
-            return verdicts.of_suite(suite, *sides, self.policy, self._explanations(), self._what_is_left())
+            work = self._work
+            others = [(arm, work.arm_run(arm, suite)) for arm in work.job.arms if suite in work.targets]
+            left = self._what_is_left()
+            return verdicts.of_suite(suite, *work.sides(suite), self.policy, self._explanations(), left, others)
 
         return step
 
