@@ -162,7 +162,7 @@ WRONG_ARMS = {
     "an endpoint": (("shots = 3", "openai = {}"), "19: job.tiny.arm[1].openai: an arm behind an endpoint is not avail"),
     "two of one name": (("shots = 3", 'shots = 3\n[[job.tiny.arm]]\nname = "few"\nshots = 4'), "2 arms are called"),
     "one table": (("[[job.tiny.arm]]", "[job.tiny.arm]"), "17: job.tiny.arm: expected tables [[job.tiny.arm]]"),
-    "nothing to reach": (('"target"\nmin_gain', '"guard"\nmargin'), "17: job.tiny.arm: arms answer the suites"),
+    "nothing to reach": (('"target"\nmin_gain', '"guard"\nmargin'), "17: job.tiny.arm[1]: arms answer the suites"),
 }  # fmt: skip
 
 
