@@ -47,7 +47,7 @@ def data(work: Work, audit: Mapping[str, Any], findings: Iterable[Finding]) -> P
 
 
 def after(work: Work, made: GateReport, steps: Sequence[str], outcomes: Mapping[str, Outcome]) -> Path:
-    """report.html, gate.json and report.md, and links `base/SUITE`, `tuned/SUITE-seedN` and `arms/ARM/SUITE` to the answers.
+    """report.html, gate.json and report.md; links `base/SUITE`, `tuned/SUITE-seedN`, `arms/ARM/SUITE` to the answers.
 
     A job that stopped before it had a verdict has the page alone: what an earlier run left says nothing of this one.
     """

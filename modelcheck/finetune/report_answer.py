@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from modelcheck.finding import Severity
-from modelcheck.finetune.hints import Hint, explaining
+from modelcheck.finetune.hints import Hint, explaining, unexplained
 from modelcheck.finetune.job_record import JobRecord
 from modelcheck.finetune.messages import asked, message
 from modelcheck.finetune.outcome import BLOCKED, EXPECTED, FAILED, PASSED, SMOKE, WARNED, Outcome
@@ -144,7 +144,7 @@ def advice(record: JobRecord) -> Iterator[Advice]:
     yield from _of_results(made.results, found)
     if any(result.verdict is Verdict.SMOKE for result in made.results):
         yield Advice("unsure", "Some items only", "A run with eval.limit shows that everything runs", "leave limit out")
-    if not found and any(result.verdict is Verdict.FAIL for result in made.results):
+    if not found and any(map(unexplained, made.results)):
         yield Advice("unsure", "Likely cause", UNEXPLAINED)
 
 

@@ -155,12 +155,7 @@ def _worst(results: Iterable[Result], seeds: Sequence[int]) -> Iterator[tuple[Re
         fresh = fresh[: SHOWN_OF_PASSED if result.verdict is Verdict.PASS else SHOWN]
         seen |= {item.first.item for item in result.worst}
         if fresh:
-            yield result, [_shown(item, _before(result), seeds) for item in fresh]
-
-
-def _before(result: Result) -> str:
-    """What the tuned model is compared with: the base, or what the metric names (`vs baseline`)."""
-    return result.metric.removeprefix("vs ") if result.metric.startswith("vs ") else "base"
+            yield result, [_shown(item, result.against, seeds) for item in fresh]
 
 
 def _shown(item: Item, before: str, seeds: Sequence[int]) -> Shown:
