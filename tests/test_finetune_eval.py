@@ -383,20 +383,7 @@ def test_a_checkpoint_has_an_item_for_each_rule(tmp_path: Path) -> None:
     assert "config.json::double-bos PASSED" in run.stdout
 
 
-# ------------------------------------------------------------------ costs
-
-HEAVY = ("numpy", "torch", "transformers", "modelcheck.engine", "modelcheck.finetune.run", "modelcheck.packs")
-PROBE = f"""
-import sys, pytest
-code = pytest.main(["-q", "-p", "no:cacheprovider", "test_nothing.py"])
-print(code, "modelcheck.plugins.pytest" in sys.modules, [name for name in {HEAVY!r} if name in sys.modules])
-"""
-
-
-def test_a_pytest_without_the_flags_imports_nothing(tmp_path: Path) -> None:
-    (tmp_path / "test_nothing.py").write_text("def test_nothing():\n    pass\n")
-    run = subprocess.run([sys.executable, "-c", PROBE], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert run.stdout.splitlines()[-1] == "0 True []", run.stdout + run.stderr
+# ------------------------------------------------------------------ job files that are wrong
 
 
 def test_a_wrong_job_file_is_told_with_its_line(tmp_path: Path) -> None:
