@@ -143,12 +143,12 @@ class Steps:
         def step() -> Outcome:
             work = self._work
             others = [(arm, work.arm_run(arm, suite)) for arm in work.job.arms if suite in work.targets]
-            left = self._what_is_left()
+            left = self.what_is_left()
             return verdicts.of_suite(suite, *work.sides(suite), self.policy, self._explanations(), left, others)
 
         return step
 
-    def _what_is_left(self) -> Hint | None:
+    def what_is_left(self) -> Hint | None:
         """What the loss of the first seed says where no finding explains a failure; a short run says nothing."""
         recipe, _ = next(iter(self._work.trained().values()))
         lines = recipe.log.read_text(encoding="utf-8").splitlines() if recipe.log.exists() else []
