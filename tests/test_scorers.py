@@ -49,6 +49,8 @@ CASES: list[tuple[dict[str, Any], str, Any, float]] = [
     ({"type": "json_schema", "schema": SCHEMA}, 'Here: {"n": 1}', None, 0),
     ({"type": "json_schema", "schema": SCHEMA}, '{"n": "1"}', None, 0),
     ({"type": "json_schema", "schema": SCHEMA}, "[" * 100_000, None, 0),
+    ({"type": "grammar", "ebnf": 'root ::= "yes" | "no"'}, "yes", None, 1),
+    ({"type": "grammar", "ebnf": 'root ::= "yes" | "no"'}, "yes.", None, 0),
     ({"type": "python", "function": "operator:eq"}, "same", "same", 1),
     ({"type": "tool_call"}, '{"name": "f", "parameters": {"n": 1.0}}', {"name": "f", "arguments": {"n": 1}}, 1),
 ]

@@ -98,6 +98,7 @@ class Evaluation:
             "scorer": self.suite.scorer.settings,
             "engine": evaluation.backend,
             "dtype": self.job.dtype,
+            **({"grammar": evaluation.grammar} if evaluation.grammar else {}),
         }
 
     def _answer(

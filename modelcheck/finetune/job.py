@@ -160,7 +160,10 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class Eval:
-    """How both models answer. `batch_size` is `auto` or a number; `limit` of 0 is every item."""
+    """How both models answer. `batch_size` is `auto` or a number; `limit` of 0 is every item.
+
+    `grammar` is the text of the grammar that answers are held to; `grammar_backend` is who does so with transformers.
+    """
 
     backend: str = "transformers"
     gen: Generation = Generation()
@@ -169,13 +172,16 @@ class Eval:
     strip_thinking: Thinking | None = Thinking()
     batch_size: int | str = "auto"
     limit: int = 0
+    grammar: str | None = None
+    grammar_backend: str = "transformers-cfg"
     python: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def engine(self) -> dict[str, Any]:
         """What an engine is told besides the model: its name, and its options."""
-        return {"backend": self.backend, "batch_size": self.batch_size}
+        held = {"grammar": self.grammar, "grammar_backend": self.grammar_backend} if self.grammar else {}
+        return {"backend": self.backend, "batch_size": self.batch_size, **held}
 
     @property
     def runs(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from modelcheck.dataset.columns import template_problem
 from modelcheck.dataset.forms import COLUMNS, FORMS
+from modelcheck.errors import UsageError
 from modelcheck.finetune import job
 from modelcheck.finetune.kinds import (
     DURATION,
@@ -32,12 +33,14 @@ from modelcheck.finetune.kinds import (
     whole,
 )
 from modelcheck.finetune.toml_lines import Place
+from modelcheck.grammar import is_text, load
 
 # A name becomes a part of a test item's name, and pytest cannot select those with `[`, `::` or a dot.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 NAME_WANTED = "letters, digits, - and _ (a test item is called by it)"
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 ACTIONS = ("error", "warn", "off")
+GRAMMAR_BACKENDS = ("transformers-cfg", "xgrammar")
 NORMALIZE = ("strip", "casefold", "whitespace", "punctuation", "articles", "unicode")
 
 
@@ -71,7 +74,18 @@ def _column(value: Any, _reader: Reader, _at: Place) -> str:
     return value
 
 
+def _grammar(value: Any, reader: Reader, _at: Place) -> str:
+    """As all engines read it, whatever file it came from."""
+    if not isinstance(value, str):
+        raise Wrong
+    try:
+        return load(value if is_text(value) else str(path(value, reader))).text
+    except UsageError as error:
+        raise Wrong(str(error)) from None
+
+
 TASKS = Kind("a folder of tasks, relative to this file", lambda value, reader, _: str(path(value, reader)))
+GRAMMAR = Kind("a grammar's file, relative to this one, or the grammar itself: root ::= ...", _grammar)
 SCHEMA_FILE = Kind("a JSON schema's file, relative to this one", lambda value, reader, _: str(path(value, reader)))
 COLUMN = Kind('the name of a column, or a template such as "{title}: {question}"', _column)
 SUITE_NAME = Kind(NAME_WANTED, _name)
@@ -227,6 +241,8 @@ EVAL = Table(
         "strip_thinking": nested(THINKING),
         "batch_size": either(choice("auto"), whole(1)),
         "limit": whole(0),
+        "grammar": GRAMMAR,
+        "grammar_backend": choice(*GRAMMAR_BACKENDS),
         "python": PROGRAM,
         "env": TEXT_MAPPING,
     },
@@ -278,6 +294,7 @@ SCORERS = {
     "numeric": Table(dict, {"rtol": number(0), "atol": number(0)}),
     "choice": Table(dict, {"choices": listed(TEXT, least=2)}),
     "json_schema": Table(dict, {"schema": either(SCHEMA_FILE, MAPPING)}, required=("schema",)),
+    "grammar": Table(dict, {"ebnf": GRAMMAR}, required=("ebnf",)),
     "python": Table(dict, {"function": CALLABLE}, required=("function",)),
     "lm_eval": Table(
         dict,
@@ -286,7 +303,7 @@ SCORERS = {
     ),
     "tool_call": Table(dict, {"ordered": FLAG, "partial": FLAG}),
 }
-LATER_SCORERS = ("judge", "grammar", "command")
+LATER_SCORERS = ("judge", "command")
 SCORER_TYPE = choice(*SCORERS, later=LATER_SCORERS)
 BOUND = number(0, 1)
 SUITE = Table(

@@ -24,7 +24,18 @@ from typing import IO, Any
 
 from .protocol import StageError
 
-SHOWN = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors")
+SHOWN = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+    "tokenizers",
+    "safetensors",
+    "transformers-cfg",
+    "xgrammar",
+)
 
 
 def main() -> None:

@@ -38,9 +38,14 @@ def seed_of(key: str, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {key}".encode()).digest()[:7], "big")
 
 
-def processors(gen: Generation, keys: Sequence[str], device: Any) -> LogitsProcessorList:
-    """What stands between logits and choice for a batch, in transformers' own order; nothing more when greedy."""
-    chain = LogitsProcessorList()
+def processors(
+    gen: Generation, keys: Sequence[str], device: Any, first: Sequence[LogitsProcessor] = ()
+) -> LogitsProcessorList:
+    """What stands between logits and choice for a batch, in transformers' own order; nothing more when greedy.
+
+    `first` says which tokens there are to choose among.
+    """
+    chain = LogitsProcessorList(first)
     if gen.greedy:
         return chain
     chain.append(warpers.TemperatureLogitsWarper(gen.temperature))

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError, did_you_mean
-from modelcheck.finetune.scorers import lm_eval, number, pattern, python, schema, text, tool_call
+from modelcheck.finetune.scorers import grammar, lm_eval, number, pattern, python, schema, text, tool_call
 from modelcheck.finetune.scorers.options import Options, Scored, Scorer
 
 # {type: what makes the scorer of its options}; a factory takes out of `Options` what it knows.
@@ -18,6 +18,7 @@ SCORERS: Mapping[str, Callable[[Options], Scorer]] = {
     "regex": pattern.regex,
     "numeric": number.numeric,
     "json_schema": schema.json_schema,
+    "grammar": grammar.grammar,
     "python": python.python,
     "lm_eval": lm_eval.lm_eval,
     "tool_call": tool_call.tool_call,
