@@ -90,7 +90,8 @@ def _example(row: Row, number: int, source: str, form: str | None, layout: Layou
     }
     critical = layout.critical is not None and str(column(layout.critical, row)).strip().lower() in TRUE
     reference = found.reference if found.reference is not None else reference_of(found.messages)
-    return Example(found.messages, number, source, reference, found.tools, **named, critical=critical, text=found.text)
+    named |= {"critical": critical, "text": found.text, "criteria": found.criteria}
+    return Example(found.messages, number, source, reference, found.tools, **named)
 
 
 def open_file(path: Path, *, split: str = "train", name: str | None = None) -> RawRows:
