@@ -39,6 +39,7 @@ class Work:
     def __init__(self, job: Job, workers: Workers, say: Say) -> None:
         self.job, self._workers, self._say = job, workers, say
         self.root = job.file.parent / FOLDER
+        self.cache = self.root / "cache"
         self.state = State(self.root / job.name)
         self._stack = ExitStack()
         self._prompts_of: dict[Path, Prompts] = {}
@@ -273,5 +274,5 @@ class Work:
 
     def _evaluation(self, suite: Suite, items: tuple[Example, ...], folder: Path, job: Job) -> Evaluated:
         limit = job.eval.limit or len(items)
-        evaluation = Evaluation(job, suite, items[:limit], folder, self.root / "cache")
+        evaluation = Evaluation(job, suite, items[:limit], folder, self.cache)
         return evaluation.run(self.worker(job.eval), self.prompts(folder), self._say)
