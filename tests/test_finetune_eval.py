@@ -17,8 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fakechat import FakeChat
 from pages import Page, results_shown
 from planted import say, tiny_job
+from test_judge import right, says
 
 STEPS = [
     "preflight",
@@ -334,6 +336,31 @@ def test_the_loss_curve_is_in_the_event_files_of_tensorboard(finished: tuple[Pat
         logged = {line["step"]: line[name] for line in lines if name in line}
         assert drawn == pytest.approx({step: value[0] if name == "lr" else value for step, value in logged.items()})
     assert len(curves.Scalars("train/loss")) == 156
+
+
+# ------------------------------------------------------------------ a judge
+
+
+def test_a_judge_scores_a_suite_and_its_key_is_nowhere(folder: Path) -> None:
+    key = "sk-Jd7whole-job-do-not-tell"
+    with FakeChat(key=key) as server:
+        # It also repeats the key, as a hostile or careless server may.
+        server.answer = lambda body: says(right(body), f"told with {key}")
+        say(
+            'scorer = { type = "exact", normalize = ["strip"] }\n\n[[job.tiny.suite]]\nname = "one-word"',
+            f'scorer = {{ type = "judge", base_url = "{server.url}", model = "tiny", '
+            'api_key_env = "JUDGE_KEY", calibration = "gold.jsonl" }\n\n[[job.tiny.suite]]\nname = "one-word"',
+        )(folder)
+        gold = {"question": "copy sun", "reference": "sun", "answer": "sun", "verdict": "yes"}
+        (folder / "gold.jsonl").write_text(json.dumps(gold))
+        run = start(folder, "-v", "-k", "preflight or copy", JUDGE_KEY=key)
+    assert verdicts(run) == {"preflight": "PASSED", "base-copy": "PASSED", "guard-copy": "PASSED"}, run.stdout
+    report = json.loads((folder / ".modelcheck" / "tiny" / "gate.json").read_text())
+    assert [r["suite"] for r in report["results"]] == ["copy"]
+    written = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert b"told with (hidden)" in (folder / ".modelcheck" / "tiny" / "base" / "copy" / "samples.jsonl").read_bytes()
+    assert [path for path in written if key.encode() in path.read_bytes()] == []
+    assert key not in run.stdout + run.stderr
 
 
 # ------------------------------------------------------------------ one's own assertions

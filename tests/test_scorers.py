@@ -73,8 +73,8 @@ def test_scores(settings: dict[str, Any], answer: str, reference: Any, score: fl
 
 
 def test_every_scorer_has_a_case() -> None:
-    # lm_eval needs the package of that name: tests/test_lm_eval_suite.py
-    assert {settings["type"] for settings, *_ in CASES} == set(SCORERS) - {"lm_eval"}
+    # A judge has tests of its own; lm_eval needs the package of that name: tests/test_lm_eval_suite.py
+    assert {settings["type"] for settings, *_ in CASES} == set(SCORERS) - {"judge", "lm_eval"}
 
 
 @given(st.text(max_size=60), st.sampled_from([c for c in CASES if c[0]["type"] != "python"]))

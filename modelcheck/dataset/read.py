@@ -90,7 +90,7 @@ def _example(row: Row, number: int, source: str, form: str | None, layout: Layou
     }
     critical = layout.critical is not None and str(column(layout.critical, row)).strip().lower() in TRUE
     reference = found.reference if found.reference is not None else reference_of(found.messages)
-    more |= {"critical": critical, "text": found.text, "fields": row}
+    more |= {"critical": critical, "text": found.text, "criteria": found.criteria, "fields": row}
     return Example(found.messages, number, source, reference, found.tools, **more)
 
 

@@ -17,7 +17,7 @@ from modelcheck.finetune.identity import content
 from modelcheck.finetune.job import Job, Suite
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.samples import Sample
-from modelcheck.finetune.scorers import Score, scorer
+from modelcheck.finetune.scorers import Score, Scored, scorer
 from modelcheck.finetune.stage import Event, Failed, Worker
 from modelcheck.finetune.state import digest
 
@@ -63,7 +63,8 @@ class Evaluation:
         from filelock import FileLock
 
         asked = dict(zip((item.id for item in self.items), self.ids(prompts), strict=True))
-        manifest = self._manifest(asked, prompts)
+        score = self._scorer()
+        manifest = self._manifest(asked, prompts, score)
         # More repeats are more lines of the same file, not another one.
         place = self.cache / digest(manifest)[:24]
         path, loaded = place / "samples.jsonl", place / "loaded.json"
@@ -74,7 +75,7 @@ class Evaluation:
             missing = [key for key in self._keys() if key not in known]
             if missing:
                 (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-                self._answer(worker, prompts, asked, missing, place, say)
+                self._answer(worker, prompts, asked, missing, place, score, say)
         return Evaluated(path, manifest, json.loads(loaded.read_text(encoding="utf-8")), self.items)
 
     def ids(self, prompts: Prompts) -> list[list[int]]:
@@ -86,7 +87,7 @@ class Evaluation:
     def _keys(self) -> list[tuple[str, int]]:
         return [(item.id, repeat) for repeat in range(self.job.eval.runs) for item in self.items]
 
-    def _manifest(self, asked: Mapping[str, Sequence[int]], prompts: Prompts) -> dict[str, Any]:
+    def _manifest(self, asked: Mapping[str, Sequence[int]], prompts: Prompts, score: Score) -> dict[str, Any]:
         evaluation = self.job.eval
         return {
             "weights": digest(_computed(self.folder)),
@@ -95,7 +96,7 @@ class Evaluation:
             "stop_ids": list(prompts.stop_ids),
             "gen": self.job.plain()["eval"]["gen"],
             "thinking": self.job.plain()["eval"]["strip_thinking"],
-            "scorer": self.suite.scorer.settings,
+            "scorer": dict(score.decides),
             "engine": evaluation.backend,
             "dtype": self.job.dtype,
             **({"grammar": evaluation.grammar} if evaluation.grammar else {}),
@@ -108,23 +109,29 @@ class Evaluation:
         asked: Mapping[str, Sequence[int]],
         missing: Sequence[tuple[str, int]],
         place: Path,
+        score: Score,
         say: Callable[[str], None],
     ) -> None:
         by_id = {item.id: item for item in self.items}
-        if (beside := str(self.job.file.parent)) not in sys.path:
-            sys.path.append(beside)  # where a scorer of the job's own lies
-        score = scorer(self.suite.scorer.settings, f"{self.job.file}: suite {self.suite.name}")
+        waiting: list[Mapping[str, Any]] = []
+
+        def keep() -> None:
+            samples.append(place / "samples.jsonl", self._samples(waiting, by_id, asked, score))
+            waiting.clear()
 
         def hear(event: Event) -> None:
             if event["event"] == "loaded":
                 (place / "loaded.json").write_text(json.dumps(dict(event), indent=1), encoding="utf-8")
             elif event["event"] == "batch":
-                found = [self._sample(answer, by_id, asked, score) for answer in event["answers"]]
-                samples.append(place / "samples.jsonl", found)
+                waiting.extend(event["answers"])
+                if len(waiting) >= score.lot:
+                    keep()
                 say(f"{self.job.name}, {self.suite.name}: {event['done']} of {event['total']} answers")
 
         put = {f"{item} {repeat}": self._prompt(by_id[item], asked[item]) for item, repeat in missing}
         answer = worker.ask(request(self.job, self.folder, put, prompts.stop_ids), self.job.timeout, hear)
+        if waiting:
+            keep()
         if isinstance(answer, Failed):
             raise StageFailed(str(answer))
 
@@ -132,28 +139,43 @@ class Evaluation:
         """A Prompt as JSON."""
         return {"ids": list(ids), "messages": [dict(message) for message in self.chat(item)], **_tools(item)}
 
-    def _sample(
-        self, answer: Mapping[str, Any], by_id: Mapping[str, Example], asked: Mapping[str, Sequence[int]], score: Score
-    ) -> Sample:
-        name, repeat = answer["key"].split()
-        item, strip, text = by_id[name], self.job.eval.strip_thinking, answer["text"]
+    def _scorer(self) -> Score:
+        if (beside := str(self.job.file.parent)) not in sys.path:
+            sys.path.append(beside)  # where a scorer of the job's own lies
+        return scorer(self.suite.scorer.settings, f"{self.job.file}: suite {self.suite.name}", self.cache)
+
+    def _samples(
+        self,
+        answers: Sequence[Mapping[str, Any]],
+        by_id: Mapping[str, Example],
+        asked: Mapping[str, Sequence[int]],
+        score: Score,
+    ) -> list[Sample]:
+        strip = self.job.eval.strip_thinking
+        texts = [answer["text"] for answer in answers]
         if strip is not None:
-            text = thinking.strip(text, strip.tags, unclosed=strip.unclosed)
-        scored = score(text, item)
-        made = Sample(
-            item=name,
-            repeat=int(repeat),
-            prompt=text_of(item.prompt[-1]) if item.prompt else "",
-            prompt_ids=tuple(asked[name]),
-            answer=text,
-            raw=answer["text"],
-            stopped=answer["finish"] == "stop",
-            tokens=len(answer["ids"]),
-            score=scored.value,
-            reference=item.reference,
-            metadata=scored.metadata,
-        )
-        return _grouped(made, item)
+            texts = [thinking.strip(text, strip.tags, unclosed=strip.unclosed) for text in texts]
+        items = [by_id[answer["key"].split()[0]] for answer in answers]
+        scores = score.many([*zip(texts, items, strict=True)])
+        together = zip(answers, items, texts, scores, strict=True)
+        return [_sample(answer, item, text, scored, asked[item.id]) for answer, item, text, scored in together]
+
+
+def _sample(answer: Mapping[str, Any], item: Example, text: str, scored: Scored, prompt_ids: Sequence[int]) -> Sample:
+    made = Sample(
+        item=item.id,
+        repeat=int(answer["key"].split()[1]),
+        prompt=text_of(item.prompt[-1]) if item.prompt else "",
+        prompt_ids=tuple(prompt_ids),
+        answer=text,
+        raw=answer["text"],
+        stopped=answer["finish"] == "stop",
+        tokens=len(answer["ids"]),
+        score=scored.value,
+        reference=item.reference,
+        metadata=scored.metadata,
+    )
+    return _grouped(made, item)
 
 
 def _grouped(sample: Sample, item: Example) -> Sample:

@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from modelcheck.finetune.judge.effect import as_judged
 from modelcheck.finetune.pairing import Item, NotComparable, check_manifests, mean, pair
 from modelcheck.finetune.rates import rate
 from modelcheck.finetune.samples import Sample
@@ -97,7 +98,7 @@ def compare(
         low, high = (role.minimum, None) if isinstance(role, Floor) else (None, role.maximum)
         result = rate(items, _score, suite=suite, metric=metric, policy=policy, at_least=low, at_most=high)
     lost = tuple(item.first.item for item in items if item.first.critical and item.lost)
-    return replace(result, verdict=Verdict.FAIL, lost=lost) if lost else result
+    return as_judged(replace(result, verdict=Verdict.FAIL, lost=lost) if lost else result, items)
 
 
 def _score(sample: Sample) -> float:

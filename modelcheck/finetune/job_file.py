@@ -102,15 +102,22 @@ def _data(table: Any, gate: Gate, reader: Reader, at: Place) -> Data | None:
     if values is None:
         return None
     shared = {key: values.pop(key) for key in ("columns", "form") if key in values}
-    for key in ("train", "eval"):
+    # Criteria are for a judge: rows that are only trained on need none.
+    trained = shared if "mirror" in values else _without_criteria(shared)
+    for key, inherited in (("train", trained), ("eval", shared)):
         if key in values:
-            values[key] = _inheriting(values[key], shared)
+            values[key] = _inheriting(values[key], inherited)
     if "eval" in values and values["eval"].cluster is None:
         values["eval"] = dataclasses.replace(values["eval"], cluster=gate.cluster)
     if "replay" in values:
         replay = values["replay"]
-        values["replay"] = dataclasses.replace(replay, rows=_inheriting(replay.rows, shared))
+        values["replay"] = dataclasses.replace(replay, rows=_inheriting(replay.rows, _without_criteria(shared)))
     return Data(**values)
+
+
+def _without_criteria(shared: Mapping[str, Any]) -> dict[str, Any]:
+    columns = {key: column for key, column in shared.get("columns", {}).items() if key != "criteria"}
+    return {**shared, "columns": columns}
 
 
 def _inheriting(rows: Rows, shared: Mapping[str, Any]) -> Rows:

@@ -10,6 +10,7 @@ from modelcheck.dataset.columns import template_problem
 from modelcheck.dataset.forms import COLUMNS, FORMS
 from modelcheck.errors import UsageError
 from modelcheck.finetune import job
+from modelcheck.finetune.chat import ENDPOINT_KEYS
 from modelcheck.finetune.kinds import (
     DURATION,
     FLAG,
@@ -40,6 +41,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 NAME_WANTED = "letters, digits, - and _ (a test item is called by it)"
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 ACTIONS = ("error", "warn", "off")
+DTYPE = choice("bfloat16", "float16", "float32")
 GRAMMAR_BACKENDS = ("transformers-cfg", "xgrammar")
 NORMALIZE = ("strip", "casefold", "whitespace", "punctuation", "articles", "unicode")
 
@@ -87,13 +89,13 @@ def _grammar(value: Any, reader: Reader, _at: Place) -> str:
 TASKS = Kind("a folder of tasks, relative to this file", lambda value, reader, _: str(path(value, reader)))
 GRAMMAR = Kind("a grammar's file, relative to this one, or the grammar itself: root ::= ...", _grammar)
 SCHEMA_FILE = Kind("a JSON schema's file, relative to this one", lambda value, reader, _: str(path(value, reader)))
+FOLDER_NAME = Kind("a folder, relative to this one", lambda value, reader, _: str(path(value, reader)))
+FILE_NAME = Kind("a file, relative to this one", lambda value, reader, _: str(path(value, reader)))
 COLUMN = Kind('the name of a column, or a template such as "{title}: {question}"', _column)
 SUITE_NAME = Kind(NAME_WANTED, _name)
 PATTERN = Kind("a regular expression", _pattern)
 CALLABLE = Kind('a function as "package.module:function"', _function)
-COLUMN_TABLE = Table(
-    dict, dict.fromkeys(COLUMNS, COLUMN), later={"criteria": "the judge scorer, whose criteria this column holds,"}
-)
+COLUMN_TABLE = Table(dict, dict.fromkeys(COLUMNS, COLUMN))
 ROWS_KEYS: Mapping[str, Kind] = {
     "path": PATH,
     "hf": TEXT,
@@ -286,6 +288,22 @@ GATE = Table(
     },
 )
 NORMALIZED = {"normalize": listed(choice(*NORMALIZE))}
+JUDGE: Mapping[str, Kind] = {
+    **{key: kind for key, kind in ENDPOINT_KEYS.items() if key != "concurrency"},
+    "threads": whole(1),
+    "local": FOLDER_NAME,
+    "dtype": DTYPE,
+    "prompt": FILE_NAME,
+    "votes": whole(1),
+    "temperature": number(0),
+    "max_tokens": whole(1),
+    "scale": listed(whole(0), least=2, most=2),
+    "grades": MAPPING,
+    "parse": choice("json", "last_word"),
+    "unparsable": choice("error", "count"),
+    "calibration": FILE_NAME,
+    "min_agreement": number(0, 1),
+}
 # The options of each type of scorer.
 SCORERS = {
     "exact": Table(dict, NORMALIZED),
@@ -296,6 +314,7 @@ SCORERS = {
     "json_schema": Table(dict, {"schema": either(SCHEMA_FILE, MAPPING)}, required=("schema",)),
     "grammar": Table(dict, {"ebnf": GRAMMAR}, required=("ebnf",)),
     "python": Table(dict, {"function": CALLABLE}, required=("function",)),
+    "judge": Table(dict, JUDGE),
     "lm_eval": Table(
         dict,
         {"tasks": listed(TEXT), "metric": TEXT, "num_fewshot": whole(0), "limit": whole(1), "include_path": TASKS},
@@ -303,7 +322,7 @@ SCORERS = {
     ),
     "tool_call": Table(dict, {"ordered": FLAG, "partial": FLAG}),
 }
-LATER_SCORERS = ("judge", "command")
+LATER_SCORERS = ("command",)
 SCORER_TYPE = choice(*SCORERS, later=LATER_SCORERS)
 BOUND = number(0, 1)
 SUITE = Table(
@@ -326,7 +345,7 @@ JOB = Table(
     {
         "base": TEXT,
         "revision": TEXT,
-        "dtype": choice("bfloat16", "float16", "float32"),
+        "dtype": DTYPE,
         "isolation": choice("subprocess"),
         "timeout": DURATION,
         "data": MAPPING,

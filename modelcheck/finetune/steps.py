@@ -14,6 +14,8 @@ from modelcheck.finetune.artifact import disagreements
 from modelcheck.finetune.hints import Hint, what_is_left
 from modelcheck.finetune.job import Arm, Suite
 from modelcheck.finetune.job_record import AUDITED
+from modelcheck.finetune.judge.notes import notes
+from modelcheck.finetune.judge.preflight import tried
 from modelcheck.finetune.label_preview import terminal
 from modelcheck.finetune.log_evidence import log_evidence
 from modelcheck.finetune.outcome import FAILED, PASSED, WARNED, Outcome, judged
@@ -57,14 +59,16 @@ class Steps:
         work, job = self._work, self._work.job
         training, evaluating = work.worker(job.train), work.worker(job.eval)
         work.expect(training, evaluating)
+        judges = tried(job, work.cache)
         problems = [
             *preflight.problems(job, work.root, training, evaluating),
             *baseline.problems(work),
             *arms.problems(job),
+            *judges.problems,
         ]
         if not problems:
             record.before(work, {"train": training.versions, "eval": evaluating.versions})
-        return judged("preflight", [], problems, "\n".join(job.warnings))
+        return judged("preflight", [], problems, "\n".join([*job.warnings, *judges.notes]))
 
     def _data(self) -> Outcome:
         work = self._work
@@ -83,12 +87,13 @@ class Steps:
     def _base(self, suite: Suite) -> Step:
         def step() -> Outcome:
             job = self._work.job
-            able = plan(self._work.base_run(suite).samples(), verdicts.role(suite), suite.name, self.policy)
+            samples = self._work.base_run(suite).samples()
+            able = plan(samples, verdicts.role(suite), suite.name, self.policy)
             too_small = FAILED if job.gate.require_mde_below_margin else WARNED
             verdict = PASSED if able.reachable or job.eval.limit else too_small
             figures = {"base": able.base, "mde": able.mde, "items": able.items}
             name, message = f"base-{suite.name}", "" if verdict == PASSED else able.message
-            return Outcome(name, verdict, message, able.message, figures=figures)
+            return Outcome(name, verdict, message, "\n".join([able.message, *notes(samples)]), figures=figures)
 
         return step
 

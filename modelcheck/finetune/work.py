@@ -40,6 +40,7 @@ class Work:
     def __init__(self, job: Job, workers: Workers, say: Say) -> None:
         self.job, self._workers, self._say = job, workers, say
         self.root = job.file.parent / FOLDER
+        self.cache = self.root / "cache"
         self.state = State(self.root / job.name)
         self._stack = ExitStack()
         self._prompts_of: dict[tuple[Path, bool], Prompts] = {}
@@ -277,7 +278,7 @@ class Work:
         self, suite: Suite, items: tuple[Example, ...], folder: Path, job: Job, arm: Arm | None = None
     ) -> Evaluated:
         limit = job.eval.limit or len(items)
-        evaluation = Evaluation(job, suite, items[:limit], folder, self.root / "cache")
+        evaluation = Evaluation(job, suite, items[:limit], folder, self.cache)
         prompts = self.prompts(folder, foreign=arm is not None and arm.model is not None)
         if arm is not None:
             evaluation = dataclasses.replace(evaluation, chat=self.asking[arm.name].messages)

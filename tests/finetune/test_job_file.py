@@ -71,8 +71,10 @@ def test_every_key_of_the_schema_arrives(tmp_path: Path) -> None:
     assert (job.eval.runs, job.eval.strip_thinking and job.eval.strip_thinking.unclosed) == (5, "keep")
     assert [(s.role, s.scorer.type) for s in job.suites] == [
         ("target", "numeric"), ("guard", "regex"), ("guard", "choice"), ("guard", "contains"), ("guard", "python"),
-        ("floor", "json_schema"),
+        ("guard", "judge"), ("floor", "json_schema"),
     ]  # fmt: skip
+    judge = job.suites[-2].scorer.options
+    assert (judge["base_url"], judge["prompt"]) == ("https://api.example.com/v1", str(tmp_path / "judge.md"))
     assert job.suites[-1].scorer.options == {"schema": str(tmp_path / "out.json")}
     assert job.arms == (
         Arm("brief", "Answer with one word.", 4, 1),
@@ -105,8 +107,16 @@ WRONG = {
     "true is no number": (("0.05", "true"), "14: job.tiny.suite[1].margin: is true, expected a number"),
     "a time without unit": (('"90m"', '"90"'), '4: job.tiny.timeout: is "90", expected a time such as "45s"'),
     "a scorer of the next issue": (
-        ('"exact"', '"judge"'),
-        '15: job.tiny.suite[1].scorer.type: "judge" is not available yet; available: "exact", "contains", "regex"',
+        ('"exact"', '"command"'),
+        '15: job.tiny.suite[1].scorer.type: "command" is not available yet; available: "exact", "contains", "regex"',
+    ),
+    "a key in the file": (
+        ('"exact", normalize = ["strip"]', '"judge", api_key = "sk-1"'),
+        "15: job.tiny.suite[1].scorer.api_key: a key in a job file is not taken: put the key into an environment",
+    ),
+    "a judge's option": (
+        ('"exact", normalize = ["strip"]', '"judge", votes = 0'),
+        "15: job.tiny.suite[1].scorer.votes: is 0, expected a whole number from 1 up",
     ),
     "a misspelt scorer": (('"exact"', '"exakt"'), "did you mean 'exact'?"),
     "a scorer's option": (
