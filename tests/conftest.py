@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from browsing import Reader, chromium
 from fakehub import FakeHub
+from planted import say, tiny_job
+from whole_job import SECRET, Finished, start
 
 CACHE = Path(__file__).parent.parent / ".cache"
 
@@ -64,6 +66,15 @@ def reader(browser: Any) -> Iterator[Reader]:
     made = Reader(browser)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The tiny job, run once, with a secret in the environment of its stages."""
+    folder = tiny_job(tmp_path_factory.mktemp("jobs") / "tiny")
+    for stage in ("train", "eval"):
+        say(f"[job.tiny.{stage}]\n", f'[job.tiny.{stage}]\nenv = {{ HF_TOKEN = "{SECRET}" }}\n')(folder)
+    return folder, start(folder, "-v", "-W", "error", "--junitxml=report.xml")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
