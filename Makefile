@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint slow bench docs clean
+.PHONY: demo test lint slow vllm bench docs clean
 
 demo: $(VENV)/core.stamp
 	$(BIN)/modelcheck demo
@@ -21,6 +21,10 @@ lint: $(VENV)/test.stamp
 slow: $(VENV)/test.stamp
 	$(BIN)/python tools/fetch.py
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal --durations 8
+
+vllm: $(VENV)/test.stamp
+	$(BIN)/python tools/vllm_env.py
+	$(BIN)/python -m pytest -m vllm --durations 4
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/run.py

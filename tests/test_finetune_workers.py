@@ -245,10 +245,9 @@ def test_arguments_that_the_job_says_elsewhere_are_refused(worker: Worker, tmp_p
 
 
 def test_a_rehearsal_goes_the_whole_way(ask: Ask, tmp_path: Path, prompts: Any) -> None:
-    request = {"prompts": prompts[:2], "gen": GREEDY, "stop_ids": [2]}
     made = recipe(tmp_path, ROWS, epochs=3.0)
-    found = ask("rehearse", recipe=made.plain(), folder=str(tmp_path / "small"), **request)
-    assert (found["steps"], found["saved_is_loaded"], len(found["answers"])) == (12, True, 2)
+    found = ask("rehearse", recipe=made.plain(), folder=str(tmp_path / "small"), prompts=prompts[:2])
+    assert (found["steps"], found["saved_is_loaded"]) == (12, True)
     assert found["seconds"] > 0
     assert found["peak_memory"] > 50e6
     assert not made.merged.exists()

@@ -22,10 +22,15 @@ ROUNDING = 1e-9
 
 def disturbed(job: Job) -> Job:
     """The job with other batches and another seed, and nothing else changed."""
-    size = job.eval.batch_size
-    other = OTHER_BATCH if isinstance(size, str) else size // 2 or 2
-    gen = dataclasses.replace(job.eval.gen, seed=job.eval.gen.seed + 1)
-    return dataclasses.replace(job, eval=dataclasses.replace(job.eval, batch_size=other, gen=gen))
+    evaluation = job.eval
+    gen = dataclasses.replace(evaluation.gen, seed=evaluation.gen.seed + 1)
+    vllm = dataclasses.replace(evaluation.vllm, max_num_seqs=_other(evaluation.vllm.max_num_seqs))
+    other = dataclasses.replace(evaluation, batch_size=_other(evaluation.batch_size), vllm=vllm, gen=gen)
+    return dataclasses.replace(job, eval=other)
+
+
+def _other(size: int | str | None) -> int:
+    return size // 2 or 2 if isinstance(size, int) else OTHER_BATCH
 
 
 def stability(name: str, once: Iterable[Sample], again: Iterable[Sample], role: Role) -> Outcome:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .identity import weights_digest
 from .job import Agreement
 from .protocol import StageError
 
@@ -26,7 +27,8 @@ def compare(
     """What the base, the base under the adapter, the adapter merged again and the saved folder answer to the prompts.
 
     `agreement`: {name: {max_logit_diff, greedy}} of each against the adapter (the share of equal greedy tokens);
-    `effect`: what the tuning moved the logits by; `weights`: what differs between base and saved folder.
+    `effect`: what the tuning moved the logits by; `weights`: what differs between base and saved folder;
+    `reloaded_weights`: the hash of the saved folder's weights as they were loaded.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -46,12 +48,14 @@ def compare(
         answers["merged"] = _answers(tuned.merge_and_unload(), prompts)
         del tuned
     del model
-    answers["reloaded"] = _answers(loaded(str(merged)).to(device), prompts)
+    model = loaded(str(merged)).to(device)
+    answers["reloaded"] = _answers(model, prompts)
     against = answers["adapter" if adapter else "reloaded"]
     return {
         "dtype": dtype,
         "prompts": len(prompts),
         "agreement": {name: _agreement(found, against) for name, found in answers.items()},
+        "reloaded_weights": weights_digest(model),
         "effect": _agreement(answers["base"], against)["max_logit_diff"],
         "largest_logit": max(float(logits.abs().max()) for logits, _ in against),
         "weights": changes(Path(base), merged) if Path(base).is_dir() else None,

@@ -16,14 +16,11 @@ from modelcheck.finetune import samples, thinking
 from modelcheck.finetune.identity import content
 from modelcheck.finetune.job import Job, Suite
 from modelcheck.finetune.prompts import Prompts
+from modelcheck.finetune.refusals import StageFailed, refusal
 from modelcheck.finetune.samples import Sample
 from modelcheck.finetune.scorers import Score, Scored, scorer
 from modelcheck.finetune.stage import Event, Failed, Worker
 from modelcheck.finetune.state import digest
-
-
-class StageFailed(UsageError):
-    """A stage that a worker could not carry out. The text is all that is known about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +34,11 @@ class Evaluated:
     manifest: Mapping[str, Any]
     loaded: Mapping[str, Any]
     items: Sequence[Example]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the engine could not check, or not have as it was asked for, in words."""
+        return list(self.loaded.get("notes", ()))
 
     def samples(self) -> list[Sample]:
         """Every answer, in the clusters and slices that the job names today: they are no part of an answer."""
@@ -63,8 +65,10 @@ class Evaluation:
         from filelock import FileLock
 
         asked = dict(zip((item.id for item in self.items), self.ids(prompts), strict=True))
+        if (failed := worker.start("generate")) is not None:
+            raise StageFailed(str(failed))
         score = self._scorer()
-        manifest = self._manifest(asked, prompts, score)
+        manifest = self._manifest(asked, prompts, score, worker.versions)
         # More repeats are more lines of the same file, not another one.
         place = self.cache / digest(manifest)[:24]
         path, loaded = place / "samples.jsonl", place / "loaded.json"
@@ -87,7 +91,9 @@ class Evaluation:
     def _keys(self) -> list[tuple[str, int]]:
         return [(item.id, repeat) for repeat in range(self.job.eval.runs) for item in self.items]
 
-    def _manifest(self, asked: Mapping[str, Sequence[int]], prompts: Prompts, score: Score) -> dict[str, Any]:
+    def _manifest(
+        self, asked: Mapping[str, Sequence[int]], prompts: Prompts, score: Score, versions: Mapping[str, str]
+    ) -> dict[str, Any]:
         evaluation = self.job.eval
         return {
             "weights": digest(_computed(self.folder)),
@@ -97,7 +103,7 @@ class Evaluation:
             "gen": self.job.plain()["eval"]["gen"],
             "thinking": self.job.plain()["eval"]["strip_thinking"],
             "scorer": dict(score.decides),
-            "engine": evaluation.backend,
+            "engine": {"version": _version(evaluation.backend, versions), **evaluation.computing},
             "dtype": self.job.dtype,
             **({"grammar": evaluation.grammar} if evaluation.grammar else {}),
         }
@@ -128,16 +134,14 @@ class Evaluation:
                     keep()
                 say(f"{self.job.name}, {self.suite.name}: {event['done']} of {event['total']} answers")
 
-        put = {f"{item} {repeat}": self._prompt(by_id[item], asked[item]) for item, repeat in missing}
+        put = {
+            f"{item} {repeat}": prompt_of(by_id[item], asked[item], self.chat(by_id[item])) for item, repeat in missing
+        }
         answer = worker.ask(request(self.job, self.folder, put, prompts.stop_ids), self.job.timeout, hear)
         if waiting:
             keep()
         if isinstance(answer, Failed):
-            raise StageFailed(str(answer))
-
-    def _prompt(self, item: Example, ids: Sequence[int]) -> dict[str, Any]:
-        """A Prompt as JSON."""
-        return {"ids": list(ids), "messages": [dict(message) for message in self.chat(item)], **_tools(item)}
+            raise refusal(answer, self.job.eval.backend, worker.versions, self.folder)
 
     def _scorer(self) -> Score:
         if (beside := str(self.job.file.parent)) not in sys.path:
@@ -197,10 +201,20 @@ def request(
     }
 
 
+def _version(backend: str, versions: Mapping[str, str]) -> str | None:
+    """Of a server, only the client's version would be known."""
+    return versions.get(backend) if backend != "openai" else None
+
+
 def _computed(folder: Path) -> dict[str, str]:
     """What decides what a model computes from token ids: its weights, and how its config has them used."""
     parts = content(folder)
     return {name: parts[name] for name in parts if name == "config.json" or name.endswith(".safetensors")}
+
+
+def prompt_of(item: Example, ids: Sequence[int], messages: Sequence[Message]) -> dict[str, Any]:
+    """A Prompt as JSON."""
+    return {"ids": list(ids), "messages": [dict(message) for message in messages], **_tools(item)}
 
 
 def _tools(item: Example) -> dict[str, Any]:

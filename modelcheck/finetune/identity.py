@@ -81,20 +81,26 @@ def stop_ids(tokenizer: Any, model: Any) -> list[int]:
 
 def identity(model: Any, tokenizer: Any) -> dict[str, Any]:
     """What was loaded: hashes of weights, tokenizer and template, special ids, padding side, dtype, class, folder."""
-    folder = Path(str(getattr(model.config, "_name_or_path", "")))
+    return identity_of_files(Path(str(getattr(model.config, "_name_or_path", ""))), tokenizer) | {
+        "weights": weights_digest(model),
+        "stop_ids": stop_ids(tokenizer, model),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "class": type(model).__name__,
+        "quantized": getattr(model.config, "quantization_config", None) is not None,
+    }
+
+
+def identity_of_files(folder: Path, tokenizer: Any) -> dict[str, Any]:
+    """What a loader was given that does not show its weights (`weights` is None): the files stand for them."""
     template = tokenizer.chat_template
     return {
         "folder": str(folder),
         "files": file_hashes(folder) if folder.is_dir() else {},
-        "weights": weights_digest(model),
+        "weights": None,
         "tokenizer": tokenizer_digest(tokenizer),
         "template": _hash_json(template) if template else None,
         "special_ids": {name: getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "unk")},
-        "stop_ids": stop_ids(tokenizer, model),
         "padding_side": tokenizer.padding_side,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "class": type(model).__name__,
-        "quantized": getattr(model.config, "quantization_config", None) is not None,
     }
 
 
@@ -104,8 +110,7 @@ MUST_AGREE = ("weights", "tokenizer", "special_ids")
 
 def differences(evaluated: Mapping[str, Any], trained: Mapping[str, Any]) -> list[str]:
     """In what two bases differ that should be one, in words."""
-    # Weights in two precisions are two numbers each.
-    names = MUST_AGREE if evaluated["dtype"] == trained["dtype"] else MUST_AGREE[1:]
+    names = MUST_AGREE if _weights_compare(evaluated, trained) else MUST_AGREE[1:]
     found = [
         f"{name}: evaluated {_short(evaluated[name])}, trained {_short(trained[name])}"
         for name in names
@@ -114,6 +119,20 @@ def differences(evaluated: Mapping[str, Any], trained: Mapping[str, Any]) -> lis
     if evaluated["files"] and trained["files"] and evaluated["files"] != trained["files"]:
         found.append(f"weight files: evaluated {evaluated['folder']}, trained {trained['folder']}")
     return found
+
+
+def unchecked(evaluated: Mapping[str, Any], trained: Mapping[str, Any]) -> str | None:
+    """What could not be compared of two bases without a difference, in words."""
+    if _weights_compare(evaluated, trained):
+        return None
+    if evaluated["files"] and trained["files"]:
+        return "the weights of the two bases were compared as files, not as they lie in memory"
+    return "the weights of the two bases could not be compared: name a folder as base"
+
+
+def _weights_compare(evaluated: Mapping[str, Any], trained: Mapping[str, Any]) -> bool:
+    """Weights in two precisions are two numbers each, and not every engine shows its own."""
+    return None not in (evaluated["weights"], trained["weights"]) and evaluated["dtype"] == trained["dtype"]
 
 
 def _short(value: Any) -> str:

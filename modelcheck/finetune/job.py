@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modelcheck.finetune.chat.endpoint import Endpoint
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -159,6 +161,56 @@ class Thinking:
 
 
 @dataclass(frozen=True, slots=True)
+class Serve:
+    """How a server is started for one model. In `words`, `{model}` is its folder and `{port}` a free port of 127.0.0.1.
+
+    `env` is laid over the environment; `timeout` is how long it may take to be ready.
+    """
+
+    words: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAi:
+    """A server of the OpenAI kind: one that runs, or one that `serve` starts, whose `base_url` is not known before.
+
+    `{model}` in the endpoint's `model` is the folder of the model that shall answer.
+    """
+
+    endpoint: Endpoint
+    serve: Serve | None = None
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        """What the engine, and whoever starts its server, is told."""
+        told: dict[str, Any] = {"endpoint": dataclasses.asdict(self.endpoint)}
+        if self.serve:
+            told["serve"] = {**dataclasses.asdict(self.serve), "key_env": self.endpoint.api_key_env}
+        return told
+
+    @property
+    def computing(self) -> dict[str, Any]:
+        """What of it decides what is computed, and not only how fast."""
+        endpoint = {name: getattr(self.endpoint, name) for name in ("base_url", "model", "extra_body")}
+        return {**endpoint, "serve": [*self.serve.words] if self.serve else None}
+
+
+@dataclass(frozen=True, slots=True)
+class Vllm:
+    """Arguments of vLLM's `LLM`. What is None is left to vLLM; `args` are all others."""
+
+    gpu_memory_utilization: float | None = None
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    enforce_eager: bool = False
+    enable_prefix_caching: bool = True
+    tensor_parallel_size: int = 1
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Eval:
     """How both models answer. `batch_size` is `auto` or a number; `limit` of 0 is every item.
 
@@ -174,6 +226,8 @@ class Eval:
     limit: int = 0
     grammar: str | None = None
     grammar_backend: str = "transformers-cfg"
+    openai: OpenAi | None = None
+    vllm: Vllm = Vllm()
     python: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -181,7 +235,24 @@ class Eval:
     def engine(self) -> dict[str, Any]:
         """What an engine is told besides the model: its name, and its options."""
         held = {"grammar": self.grammar, "grammar_backend": self.grammar_backend} if self.grammar else {}
+        if self.openai and self.backend == "openai":
+            return {"backend": self.backend, "template_args": dict(self.template_args), **self.openai.engine, **held}
+        if self.backend == "vllm":
+            return {"backend": self.backend, **dataclasses.asdict(self.vllm), **held}
         return {"backend": self.backend, "batch_size": self.batch_size, **held}
+
+    @property
+    def computing(self) -> dict[str, Any]:
+        """What of the engine decides what is computed, and not only where and how fast."""
+        if self.openai and self.backend == "openai":
+            return {"backend": self.backend, **self.openai.computing}
+        if self.backend == "vllm":
+            return {
+                "backend": self.backend,
+                "max_model_len": self.vllm.max_model_len,
+                "args": dict(self.vllm.args),
+            }
+        return {"backend": self.backend}
 
     @property
     def runs(self) -> int:

@@ -23,6 +23,8 @@ BOUNDS = {"target": ("min_gain",), "guard": ("margin",), "floor": ("min", "max")
 # What an arm changes, and the keys that say nothing without another.
 WAYS = ("system", "shots", "context", "model")
 BELONGS = {"seed": "shots", "revision": "model"}
+# {key of the eval table: the backend that it is for}.
+ENGINE_OF = {"batch_size": "transformers", "vllm": "vllm", "openai": "openai"}
 
 
 class JobFileError(UsageError):
@@ -81,6 +83,7 @@ def _job(name: str, table: Mapping[str, Any], reader: Reader, at: Place) -> Job 
     data = _data(table.get("data"), gate, reader, (*at, "data"))
     suites = _suites(table.get("suite"), data, gate, reader, at)
     arms = _arms(table.get("arm", []), suites, reader, at)
+    _engine(table.get("eval"), reader, (*at, "eval"))
     if len(reader.errors) > before or data is None:
         return None
     settings = {key: value for key, value in values.items() if key not in ("base", "data", "suite", "arm")}
@@ -125,6 +128,14 @@ def _inheriting(rows: Rows, shared: Mapping[str, Any]) -> Rows:
     own = {key: value for key, value in shared.items() if not getattr(rows, key)}
     # Columns of its own have a form of their own.
     return dataclasses.replace(rows, **own) if not (rows.columns or rows.form) else rows
+
+
+def _engine(table: Any, reader: Reader, at: Place) -> None:
+    if isinstance(table, Mapping):
+        backend = table.get("backend", "transformers")
+        for key in sorted(table.keys() & ENGINE_OF):
+            if ENGINE_OF[key] != backend:
+                reader.say((*at, key), f'belongs to backend = "{ENGINE_OF[key]}", and this one is "{backend}"')
 
 
 def _suites(tables: Any, data: Data | None, gate: Gate, reader: Reader, at: Place) -> list[Suite]:

@@ -10,17 +10,24 @@ from pathlib import Path
 from modelcheck.errors import UsageError
 from modelcheck.finetune.evaluation import base_folder
 from modelcheck.finetune.job import Job, Rows
+from modelcheck.finetune.serving import settings as serving
 from modelcheck.finetune.stage import Failed, Worker
 
 # Adapter, two checkpoints with their optimizer, the merged model and the one being written, over the base's size.
 COPIES = 3
 LEAST = 200 << 20
-NEEDED = {"train": ("torch", "transformers", "trl", "peft", "datasets"), "eval": ("torch", "transformers")}
+TRAINING = ("torch", "transformers", "trl", "peft", "datasets")
+EVALUATING = {
+    "transformers": ("torch", "transformers"),
+    "vllm": ("vllm",),
+    "openai": ("openai", "transformers"),
+}
+INSTALLED = {"vllm": "vllm", "openai": "modelcheck[openai]"}
 
 
 def problems(job: Job, root: Path, training: Worker, evaluating: Worker) -> list[str]:
     """What would stop the job later, in words that say what to do."""
-    return [*_data(job), *_base_and_disk(job, root), *_workers(training, evaluating)]
+    return [*_data(job), *_base_and_disk(job, root), *_workers(job, training, evaluating), *serving.problems(job.eval)]
 
 
 def _data(job: Job) -> Iterator[str]:
@@ -56,10 +63,15 @@ def _existing(path: Path) -> Path:
     return path if path.exists() else _existing(path.parent)
 
 
-def _workers(training: Worker, evaluating: Worker) -> Iterator[str]:
-    for stage, worker in {"train": training, "eval": evaluating}.items():
+def _workers(job: Job, training: Worker, evaluating: Worker) -> Iterator[str]:
+    needed = EVALUATING.get(job.eval.backend, ())
+    for stage, worker, modules in (("train", training, TRAINING), ("eval", evaluating, needed)):
         if isinstance(started := worker.start(stage), Failed):
             yield str(started)
             continue
-        if lacking := [name for name in NEEDED[stage] if name not in worker.versions]:
-            yield f"{stage}: its interpreter lacks {', '.join(lacking)}: install modelcheck[finetune] for it"
+        if lacking := [name for name in modules if name not in worker.versions]:
+            what = INSTALLED.get(lacking[0], "modelcheck[finetune]")
+            yield (
+                f"{stage}: its interpreter lacks {', '.join(lacking)}: install {what} for it, or name another one by "
+                f"{stage}.python"
+            )

@@ -14,3 +14,7 @@ class Emit(Protocol):
 
 class StageError(Exception):
     """The stage cannot do what it was asked. The text says why and what to do; a traceback would add nothing."""
+
+
+class LibraryError(StageError):
+    """A library gave up, in words of its own; what it printed before says more."""

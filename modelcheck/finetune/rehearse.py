@@ -1,6 +1,7 @@
-"""The whole way once, small: two steps at the longest row and the real batch, merge, save, load, answer.
+"""The trainer's part of the way, small: two steps at the longest row and the real batch, merge, save, load, compare.
 
-Whatever will fail after hours fails here after seconds, and memory and time of the real run are known before it.
+Whatever will fail after hours fails here after seconds, and memory and time of the real run are known before it. The
+answers of what was saved are the evaluation engine's part.
 """
 
 from __future__ import annotations
@@ -13,31 +14,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .job import Generation
 from .protocol import Emit
 from .recipe import Recipe
 
 STEPS = 2
-ANSWERS = 2
 
 
 def rehearse(
     recipe: Recipe,
     folder: Path,
     prompts: Sequence[Sequence[int]],
-    gen: Generation,
-    stop_ids: Sequence[int],
     emit: Emit,
     evaluated: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run a recipe for two steps in `folder`. Raises whatever the real run would raise.
 
     `peak_memory` in bytes, `seconds_per_step` of the second step (the first also warms up), `seconds` of the real run
-    at that speed, `merged` the saved folder, `artifact` how it agrees with the adapter, `answers` two texts.
+    at that speed, `merged` the saved folder, `artifact` how it agrees with the adapter.
     """
     from .artifact import compare
-    from .engines import Prompt
-    from .engines.transformers import Engine
     from .trainers import trl
     from .trainers.rows import read_rows
 
@@ -58,10 +53,7 @@ def rehearse(
     short = dataclasses.replace(recipe.train, max_steps=STEPS, epochs=1.0, report_to=())
     small = dataclasses.replace(recipe, rows=same, eval_rows=None, out=folder, train=short)
     trained = trl.train(small, hear, evaluated)
-    engine = Engine(str(small.merged), recipe.dtype)
     compared = compare(recipe.base, small.adapter if recipe.adapts else None, small.merged, recipe.dtype, prompts)
-    asked = {str(i): Prompt(prompt) for i, prompt in enumerate(prompts[:ANSWERS])}
-    answers = [a for batch in engine.answers(asked, gen, stop_ids) for a in batch]
     steps, per_step = trl.steps_of(recipe, len(rows)), times[-1] - times[-2]
     return {
         "longest_row": _length(longest, tokenizer, recipe),
@@ -73,9 +65,7 @@ def rehearse(
         "log": str(small.log),
         "artifact": compared,
         "loaded": trained["loaded"],
-        "reloaded": engine.identity,
-        "saved_is_loaded": trained["merged_weights"] == engine.identity["weights"],
-        "answers": [dataclasses.asdict(answer) for answer in answers],
+        "saved_is_loaded": trained["merged_weights"] == compared["reloaded_weights"],
     }
 
 

@@ -15,7 +15,8 @@ from modelcheck.finetune.evaluation import Evaluated
 from modelcheck.finetune.gate import compare
 from modelcheck.finetune.hints import explaining
 from modelcheck.finetune.job import Job, Suite
-from modelcheck.finetune.outcome import BLOCKED, FAILED, Outcome
+from modelcheck.finetune.outcome import BLOCKED, FAILED, Outcome, judged
+from modelcheck.finetune.refusals import StageFailed
 from modelcheck.finetune.report import GateReport
 from modelcheck.finetune.steps import Step, Steps
 from modelcheck.finetune.verdict import Result, Role, Verdict
@@ -56,6 +57,8 @@ class JobRun:
     def _carried_out(self, item: str) -> Outcome:
         try:
             return self.items[item]()
+        except StageFailed as failure:
+            return judged(item, failure.findings, [str(failure)])
         except UsageError as reason:
             return Outcome(item, FAILED, str(reason))
         except Exception:

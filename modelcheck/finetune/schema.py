@@ -10,7 +10,7 @@ from modelcheck.dataset.columns import template_problem
 from modelcheck.dataset.forms import COLUMNS, FORMS
 from modelcheck.errors import UsageError
 from modelcheck.finetune import job
-from modelcheck.finetune.chat import ENDPOINT_KEYS
+from modelcheck.finetune.chat import ENDPOINT_KEYS, Endpoint
 from modelcheck.finetune.kinds import (
     DURATION,
     FLAG,
@@ -33,6 +33,7 @@ from modelcheck.finetune.kinds import (
     path,
     whole,
 )
+from modelcheck.finetune.serving import settings as serving
 from modelcheck.finetune.toml_lines import Place
 from modelcheck.grammar import is_text, load
 
@@ -233,10 +234,54 @@ THINKING = Table(
     job.Thinking,
     {"tags": listed(listed(TEXT, least=2, most=2), least=1), "unclosed": choice("empty", "keep")},
 )
+VLLM = Table(
+    job.Vllm,
+    {
+        "gpu_memory_utilization": number(0, 1, above=True),
+        "max_model_len": whole(1),
+        "max_num_seqs": whole(1),
+        "enforce_eager": FLAG,
+        "enable_prefix_caching": FLAG,
+        "tensor_parallel_size": whole(1),
+        "args": MAPPING,
+    },
+)
+
+
+def _server(
+    base_url: str = "",
+    model: str = "{model}",
+    serve: tuple[str, ...] = (),
+    serve_env: Mapping[str, str] | None = None,
+    serve_timeout: float = 600.0,
+    **endpoint: Any,
+) -> job.OpenAi:
+    started = job.Serve(serve, serve_env or {}, serve_timeout) if serve else None
+    return job.OpenAi(Endpoint(base_url, model, **endpoint), started)
+
+
+SERVER = Table(
+    _server,
+    {**ENDPOINT_KEYS, "serve": listed(TEXT, least=1), "serve_env": TEXT_MAPPING, "serve_timeout": DURATION},
+)
+
+
+def _read_eval(value: Any, reader: Reader, at: Place) -> Any:
+    if not isinstance(value, Mapping):
+        raise Wrong
+    evaluation = reader.table(EVAL, value, at)
+    if evaluation is not None and evaluation.backend == "openai":
+        if evaluation.openai is None:
+            reader.say(at, 'backend "openai" needs openai = { serve = [...] }, or one with base_url and model')
+        else:
+            serving.check(evaluation.openai, reader, (*at, "openai"))
+    return evaluation
+
+
 EVAL = Table(
     job.Eval,
     {
-        "backend": choice("transformers", later=("vllm", "openai")),
+        "backend": choice("transformers", "vllm", "openai"),
         "gen": nested(GENERATION),
         "template_args": MAPPING,
         "repeats": whole(1),
@@ -245,10 +290,11 @@ EVAL = Table(
         "limit": whole(0),
         "grammar": GRAMMAR,
         "grammar_backend": choice(*GRAMMAR_BACKENDS),
+        "vllm": nested(VLLM),
+        "openai": nested(SERVER),
         "python": PROGRAM,
         "env": TEXT_MAPPING,
     },
-    later={"vllm": "the vllm engine", "openai": "the openai engine"},
 )
 SYSTEM_FILE = Table(lambda path: path, {"path": PATH}, required=("path",))
 ARM = Table(
@@ -350,7 +396,7 @@ JOB = Table(
         "timeout": DURATION,
         "data": MAPPING,
         "train": nested(TRAIN),
-        "eval": nested(EVAL),
+        "eval": Kind("a table", _read_eval),
         "suite": Kind("tables [[job.NAME.suite]]", lambda value, _reader, _at: value),
         "arm": Kind("tables [[job.NAME.arm]]", lambda value, _reader, _at: value),
         "gate": nested(GATE),

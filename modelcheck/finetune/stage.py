@@ -28,7 +28,8 @@ QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARAL
 START_LIMIT = 300.0
 # How long a stage that was told to stop may take to write down where it stands.
 GRACE = 30.0
-TAIL_LINES = 15
+SHOWN_LINES = 15
+KEPT = 1 << 16
 
 Event = Mapping[str, Any]
 
@@ -43,7 +44,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A stage without an answer: what happened and what to do. `tail` is the end of what it printed.
+    """A stage without an answer: what happened and what to do. `printed` is the end of what it printed.
 
     `kind` is `refused` (the stage says why), `crashed`, `killed`, `timeout` or `start` (no worker came to life).
     """
@@ -51,15 +52,19 @@ class Failed:
     stage: str
     kind: str
     message: str
-    tail: str = ""
+    printed: str = ""
     log: Path | None = None
 
     def __str__(self) -> str:
-        lines = [f"{self.stage}: {self.message}"]
-        if self.tail and self.kind != "refused":
+        return self.told()
+
+    def told(self, remedy: str | None = None) -> str:
+        """All that is known, with what may help before the end of the log."""
+        lines = [f"{self.stage}: {self.message}", *([f"what helps: {remedy}"] if remedy else [])]
+        if self.printed and self.kind != "refused":
             lines += [
                 f"the last it printed (all of it: {self.log}):",
-                *(f"  {line}" for line in self.tail.splitlines()),
+                *(f"  {line}" for line in self.printed.splitlines()[-SHOWN_LINES:]),
             ]
         return "\n".join(lines)
 
@@ -147,7 +152,8 @@ class Worker:
     def close(self) -> None:
         """End the worker and whatever it started, at once: between two questions it has nothing to finish."""
         if self._process:
-            if self._process.poll() is None:
+            # Of a worker that died by itself, too, an engine's own processes may be left.
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             with suppress(OSError):
                 # What is left of a worker that died by itself ends with its standard input.
@@ -263,10 +269,10 @@ class Worker:
 
     def _tail(self, start: int) -> str:
         with self.log.open("rb") as log:
-            log.seek(max(start, self._printed() - 8192))
+            log.seek(max(start, self._printed() - KEPT))
             lines = log.read().decode(errors="replace").splitlines()
         # A progress bar writes over itself: what counts is what it said last.
-        return without("\n".join(line.rpartition("\r")[2] for line in lines[-TAIL_LINES:]), self._secrets)
+        return without("\n".join(line.rpartition("\r")[2] for line in lines), self._secrets)
 
 
 def _listen(process: subprocess.Popen[str], events: queue.SimpleQueue[Event | None]) -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from .engines import Prompt, open_engine
 from .job import Generation
 from .protocol import Emit
 from .recipe import Recipe
@@ -34,12 +36,11 @@ def train(request: Request, emit: Emit) -> Any:
 
 
 def rehearse(request: Request, emit: Emit) -> Any:
-    """`recipe`, `folder`, `prompts`, `gen`, `stop_ids`, `evaluated`: two steps and two answers."""
+    """`recipe`, `folder`, `prompts`, `evaluated`: two steps, and what they saved."""
     from .rehearse import rehearse as run
 
-    recipe, gen = Recipe.read(request["recipe"]), generation(request["gen"])
-    prompts, stop_ids, evaluated = request["prompts"], request["stop_ids"], request.get("evaluated")
-    return run(recipe, Path(request["folder"]), prompts, gen, stop_ids, emit, evaluated)
+    recipe = Recipe.read(request["recipe"])
+    return run(recipe, Path(request["folder"]), request["prompts"], emit, request.get("evaluated"))
 
 
 def generate(request: Request, emit: Emit) -> Any:
@@ -47,15 +48,14 @@ def generate(request: Request, emit: Emit) -> Any:
 
     `loaded` is sent before the first answer; the answer is the number of answers and the identity.
     """
-    from .engines import Prompt, open_engine
-
-    engine = open_engine(request["folder"], request["dtype"], request["engine"])
-    emit("loaded", **engine.identity)
     prompts, done = {key: Prompt(**prompt) for key, prompt in request["prompts"].items()}, 0
-    for batch in engine.answers(prompts, generation(request["gen"]), request["stop_ids"]):
-        done += len(batch)
-        emit("batch", answers=[dataclasses.asdict(answer) for answer in batch], done=done, total=len(prompts))
-    return {"answers": done, "loaded": engine.identity}
+    with closing(open_engine(request["folder"], request["dtype"], request["engine"])) as engine:
+        for batch in engine.answers(prompts, generation(request["gen"]), request["stop_ids"]):
+            if not done:
+                emit("loaded", **engine.identity)
+            done += len(batch)
+            emit("batch", answers=[dataclasses.asdict(answer) for answer in batch], done=done, total=len(prompts))
+        return {"answers": done, "loaded": engine.identity}
 
 
 def artifact(request: Request, _: Emit) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck.finding import Finding, Severity
-from modelcheck.finetune import arms, baseline, preflight, record, training_rules, verdicts
+from modelcheck.finetune import arms, baseline, identity, preflight, record, training_rules, verdicts
 from modelcheck.finetune.aa import stability
 from modelcheck.finetune.artifact import disagreements
 from modelcheck.finetune.hints import Hint, what_is_left
@@ -87,13 +87,15 @@ class Steps:
     def _base(self, suite: Suite) -> Step:
         def step() -> Outcome:
             job = self._work.job
-            samples = self._work.base_run(suite).samples()
+            run = self._work.base_run(suite)
+            samples = run.samples()
             able = plan(samples, verdicts.role(suite), suite.name, self.policy)
             too_small = FAILED if job.gate.require_mde_below_margin else WARNED
             verdict = PASSED if able.reachable or job.eval.limit else too_small
             figures = {"base": able.base, "mde": able.mde, "items": able.items}
             name, message = f"base-{suite.name}", "" if verdict == PASSED else able.message
-            return Outcome(name, verdict, message, "\n".join([able.message, *notes(samples)]), figures=figures)
+            details = [able.message, *notes(samples), *run.notes]
+            return Outcome(name, verdict, message, "\n".join(details), figures=figures)
 
         return step
 
@@ -132,6 +134,7 @@ class Steps:
         for recipe, found in work.trained().values():
             findings += training_rules.of_training(work.base, found, evaluated, recipe.log)
             details.append(f"seed {recipe.seed}: {found['steps']} steps in {found['seconds']['train']:.0f} s")
+            details += filter(None, [identity.unchecked(evaluated, found["loaded"])])
         return judged("train", findings, [], "\n".join(details))
 
     def _artifact(self) -> Outcome:
@@ -148,8 +151,11 @@ class Steps:
         def step() -> Outcome:
             work = self._work
             others = [(arm, work.arm_run(arm, suite)) for arm in work.job.arms if suite in work.targets]
-            left = self.what_is_left()
-            return verdicts.of_suite(suite, *work.sides(suite), self.policy, self._explanations(), left, others)
+            base, tuned = work.sides(suite)
+            found, left = self._explanations(), self.what_is_left()
+            outcome = verdicts.of_suite(suite, base, tuned, self.policy, found, left, others)
+            more = dict.fromkeys(note for run in tuned for note in run.notes)
+            return dataclasses.replace(outcome, details="\n".join(filter(None, [outcome.details, *more])))
 
         return step
 

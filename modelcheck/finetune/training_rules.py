@@ -58,6 +58,11 @@ def of_folder(folder: Path, base: Path) -> list[Finding]:
     return [*_held_to_the_job(finding for finding in found if (finding.code, finding.at) not in known)]
 
 
+def of_engine(folder: Path, target: tuple[str, ...]) -> list[Finding]:
+    """What stands between a folder and the engine that shall run it."""
+    return _lint(folder, Options(target=target))
+
+
 @lru_cache(maxsize=8)
 def _told(base: Path, _: str) -> frozenset[tuple[str, str | None]]:
     """Code and place of what a base has, by its content: it is asked for once for each model that is saved from it."""

@@ -15,12 +15,13 @@ from modelcheck.errors import UsageError
 from modelcheck.finetune import arms
 from modelcheck.finetune.aa import disturbed
 from modelcheck.finetune.data import JobData, load
-from modelcheck.finetune.evaluation import Evaluated, Evaluation, StageFailed, base_folder, request, rows_of
+from modelcheck.finetune.evaluation import Evaluated, Evaluation, base_folder, prompt_of, request, rows_of
 from modelcheck.finetune.gate import check_manifests
 from modelcheck.finetune.identity import content
 from modelcheck.finetune.job import Arm, Job, Suite
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.recipe import Recipe
+from modelcheck.finetune.refusals import StageFailed, refusal
 from modelcheck.finetune.stage import Event, Failed, Worker
 from modelcheck.finetune.state import State, digest
 from modelcheck.finetune.workers import Place, Workers
@@ -168,7 +169,10 @@ class Work:
         return self.state.result("audit", self._now(recipe), lambda: self.ask(self.job.train, request))
 
     def rehearsal(self, judge: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        """The whole way in small, with what `judge` says of it; what was saved is gone after that."""
+        """The whole way in small, with what `judge` says of it; what was saved is gone after that.
+
+        The trainer's worker trains, saves and compares; that of the evaluation loads the result and answers.
+        """
         recipe, folder = self.recipe(self.job.train.seeds[0]), self.state.folder / "rehearsal"
         request = {
             "stage": "rehearse",
@@ -176,24 +180,36 @@ class Work:
             "evaluated": self._evaluated_base(),
             "folder": str(folder),
             "prompts": self.prompt_ids[:REHEARSED],
-            "gen": self.job.plain()["eval"]["gen"],
-            "stop_ids": list(self.prompts(self.base).stop_ids),
         }
 
         def make() -> dict[str, Any]:
             found = self.ask(self.job.train, request)
-            found |= judge(found)
+            found |= {"answered": self._answers_of(Path(found["merged"]))["answers"], **judge(found)}
             shutil.rmtree(folder)
             return found
 
-        return self.state.result("rehearse", self._now(recipe), make)
+        evaluation = {"engine": self.job.eval.engine, "evaluating": self._versions(self.job.eval)}
+        return self.state.result("rehearse", self._now(recipe) | evaluation, make)
+
+    def _answers_of(self, folder: Path) -> dict[str, Any]:
+        """What the evaluation's engine answers for a folder to the first prompts, which it must be able to load."""
+        place, rows = self.job.eval, zip(self.data.train, self.prompt_ids[:REHEARSED], strict=False)
+        put = {str(number): prompt_of(row, ids, row.prompt) for number, (row, ids) in enumerate(rows)}
+        asked = request(self.job, folder, put, self.prompts(self.base).stop_ids)
+        answer = self.worker(place).ask(asked, self.job.timeout)
+        if isinstance(answer, Failed):
+            raise refusal(answer, place.backend, self.worker(place).versions, folder)
+        return dict(answer.value)
 
     def _now(self, recipe: Recipe) -> dict[str, Any]:
         """What a cheap result is made of: it is made again for other versions of the libraries."""
-        worker = self.worker(self.job.train)
-        if (failed := worker.start("train")) is not None:
+        return {**self.made_of(recipe), "versions": self._versions(self.job.train)}
+
+    def _versions(self, place: Place) -> dict[str, str]:
+        worker = self.worker(place)
+        if (failed := worker.start("preflight")) is not None:
             raise StageFailed(str(failed))
-        return {**self.made_of(recipe), "versions": dict(worker.versions)}
+        return dict(worker.versions)
 
     def _evaluated_base(self) -> dict[str, Any]:
         return dict(self.base_run(self.job.suites[0]).loaded)

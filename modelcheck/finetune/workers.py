@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from modelcheck.finetune.engines import ENGINES
+from modelcheck.finetune.serving.worker import ServedWorker, Servers
 from modelcheck.finetune.stage import Worker
 
 # What a worker imports before it serves its first stage: the stages themselves, with all that they need.
@@ -18,10 +20,16 @@ PRELOADED = (
     "modelcheck.finetune.rehearse",
     "modelcheck.finetune.artifact",
 )
+# An interpreter of vLLM's knows nothing of trainers.
+PRELOADED_BY = {"vllm": (PRELOADED[0], ENGINES["vllm"])}
 
 
 class Place(Protocol):
-    """Where a stage runs: its interpreter (None for ours), and what is laid over our environment."""
+    """Where a stage runs: its interpreter (None for ours), what is laid over our environment, and what it runs."""
+
+    @property
+    def backend(self) -> str:
+        """A trainer or an engine."""
 
     @property
     def python(self) -> str | None:
@@ -40,7 +48,7 @@ class Workers:
 
     def __init__(self, *, ahead: bool = True) -> None:
         self._ahead = ahead
-        self._stack = ExitStack()
+        self._stack, self._servers = ExitStack(), Servers()
         self._known: dict[tuple[object, ...], Worker] = {}
 
     def __enter__(self) -> Workers:
@@ -53,10 +61,12 @@ class Workers:
 
     def of(self, place: Place, logs: Path) -> Worker:
         """The worker of a place; if it is new, it prints into a file in the folder `logs`."""
-        key = (place.python, *sorted(place.env.items()))
+        preload = PRELOADED_BY.get(place.backend, PRELOADED)
+        key = (place.python, preload, *sorted(place.env.items()))
         if key not in self._known:
             log = logs / f"worker-{len(self._known)}.log"
-            self._known[key] = self._stack.enter_context(Worker(log, place.python, place.env, PRELOADED))
+            worker = ServedWorker(self._servers, log, place.python, place.env, preload)
+            self._known[key] = self._stack.enter_context(worker)
         return self._known[key]
 
     def expect(self, *places: Worker) -> None:
@@ -65,6 +75,7 @@ class Workers:
             worker.expect()
 
     def close(self) -> None:
-        """End all of them."""
+        """End all of them, and the servers that they had started."""
+        self._servers.close()
         self._stack.close()
         self._known.clear()

@@ -144,11 +144,15 @@ def test_a_wrong_value_is_told_with_its_line(tmp_path: Path, change: tuple[str, 
     assert [error for error in said if expected in error], said
 
 
+def test_the_settings_of_another_engine_are_refused(tmp_path: Path) -> None:
+    table = '[job.tiny.eval]\nbackend = "vllm"\nbatch_size = 8\nvllm = { max_model_len = 64, enforce_eager = true }'
+    [error] = errors(tmp_path, f"{SMALL}\n{table}\n")
+    assert 'job.tiny.eval.batch_size: belongs to backend = "transformers", and this one is "vllm"' in error
+
+
 LATER = {
     "trainers": ('[job.tiny.train]\nbackend = "unsloth"', 'train.backend: "unsloth" is not available yet; availa'),
     "methods": ('[job.tiny.train]\nmethod = "qlora"', 'train.method: "qlora" is not available yet; available: "lora"'),
-    "engines": ('[job.tiny.eval]\nbackend = "vllm"', 'eval.backend: "vllm" is not available yet; availa'),
-    "an engine's table": ("[job.tiny.eval]\nvllm = { }", "eval.vllm: the vllm engine is not available yet"),
     "a trainer's key": ('[job.tiny.train]\nrun = ["x"]', "train.run: the command trainer is not available yet"),
 }  # fmt: skip
 
@@ -285,6 +289,7 @@ def test_the_guide_shows_a_job_and_every_key_with_its_default(tmp_path: Path) ->
         data.Lora,
         data.Schedule,
         data.Eval,
+        data.Vllm,
         data.Generation,
         data.Gate,
         data.Suite,

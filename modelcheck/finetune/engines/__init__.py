@@ -13,14 +13,18 @@ from modelcheck.finetune.engines.answer import Answer, Prompt
 from modelcheck.finetune.job import Generation
 
 # {backend of a job: the module whose class `Engine` it is}.
-ENGINES: Mapping[str, str] = {"transformers": "modelcheck.finetune.engines.transformers"}
+ENGINES: Mapping[str, str] = {
+    "transformers": "modelcheck.finetune.engines.transformers",
+    "openai": "modelcheck.finetune.engines.openai",
+    "vllm": "modelcheck.finetune.engines.vllm",
+}
 __all__ = ["ENGINES", "Answer", "Engine", "Prompt", "open_engine"]
 
 
 class Engine(Protocol):
     """A checkpoint that answers. Made as `Engine(folder, dtype, **options)`; raises StageError where it cannot be.
 
-    `identity` is what was really loaded (`modelcheck.finetune.identity`).
+    `identity` is what was really loaded (`modelcheck.finetune.identity`), complete with the first answers.
     """
 
     identity: Mapping[str, Any]
@@ -29,6 +33,9 @@ class Engine(Protocol):
         self, prompts: Mapping[str, Prompt], gen: Generation, stop_ids: Sequence[int]
     ) -> Iterator[list[Answer]]:
         """The answers by the key of their prompt, in batches and in any order. Raises StageError."""
+
+    def close(self) -> None:
+        """End whatever runs outside this process."""
 
 
 def open_engine(folder: str, dtype: str, settings: Mapping[str, Any]) -> Engine:

@@ -27,3 +27,13 @@ class Answer:
     ids: list[int]
     text: str
     finish: str
+
+
+def read(key: str, row: Sequence[int], tokenizer: Any, stop: Sequence[str], stop_ids: Sequence[int]) -> Answer:
+    """The answer in generated ids, cut at the first of `stop_ids` and at the first text of `stop`: one way for all."""
+    end = next((i for i, token in enumerate(row) if token in stop_ids), None)
+    ids = list(row if end is None else row[:end])
+    text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    cut = min((at for part in stop if (at := text.find(part)) >= 0), default=None)
+    finish = "length" if end is None and cut is None else "stop"
+    return Answer(key, ids, text if cut is None else text[:cut], finish)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.generation import logits_process as warpers
 
+from modelcheck.finetune.engines.seeds import seed_of
 from modelcheck.finetune.job import Generation
 
 
@@ -31,11 +31,6 @@ class Draw(LogitsProcessor):
             [torch.empty(scores.shape[-1], device=g.device).exponential_(generator=g) for g in self._generators]
         )
         return scores.float() - noise.clamp_min(torch.finfo(torch.float32).tiny).log()
-
-
-def seed_of(key: str, seed: int) -> int:
-    """The seed of one answer, from the run's seed and the answer's own key (item and repeat)."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {key}".encode()).digest()[:7], "big")
 
 
 def processors(

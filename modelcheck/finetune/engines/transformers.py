@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from modelcheck.errors import UsageError
-from modelcheck.finetune.engines.answer import Answer, Prompt
+from modelcheck.finetune.engines.answer import Answer, Prompt, read
 from modelcheck.finetune.engines.sampling import processors
 from modelcheck.finetune.grammar.constraint import Constraint, spelling
 from modelcheck.finetune.identity import identity
@@ -100,15 +100,10 @@ class Engine:
                 **({"tokenizer": self.tokenizer} if gen.stop else {}),
             )
         rows = output[:, width:].tolist()
-        return [self._answer(key, row, gen, stop_ids) for key, row in zip(keys, rows, strict=True)]
+        return [read(key, row, self.tokenizer, gen.stop, stop_ids) for key, row in zip(keys, rows, strict=True)]
 
-    def _answer(self, key: str, row: Sequence[int], gen: Generation, stop_ids: Sequence[int]) -> Answer:
-        end = next((i for i, token in enumerate(row) if token in stop_ids), None)
-        ids = list(row if end is None else row[:end])
-        text = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        cut = min((at for stop in gen.stop if (at := text.find(stop)) >= 0), default=None)
-        finish = "length" if end is None and cut is None else "stop"
-        return Answer(key, ids, text if cut is None else text[:cut], finish)
+    def close(self) -> None:
+        """Everything is in this process."""
 
 
 def pinned(gen: Generation, stop_ids: Sequence[int]) -> GenerationConfig:

@@ -1,0 +1,197 @@
+"""Answers by a server of the OpenAI kind.
+
+Prompts go as token ids where it takes those, else as messages, and what it makes of those is compared with our ids.
+It is asked what it can before it is trusted: what it ignores or refuses stands in the identity, or ends the stage.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from modelcheck.finetune.chat import Chat, ChatError, Endpoint, Reply
+from modelcheck.finetune.chat.abilities import abilities, grammar_fields
+from modelcheck.finetune.chat.pinning import Pinned, negotiated, verify
+from modelcheck.finetune.engines.answer import Answer, Prompt, read
+from modelcheck.finetune.engines.rendering import Rendering, same_ids
+from modelcheck.finetune.engines.seeds import seed_of
+from modelcheck.finetune.identity import identity_of_files
+from modelcheck.finetune.job import Generation
+from modelcheck.finetune.protocol import StageError
+
+# Seeds of 32 bits without sign are taken everywhere.
+SEEDS = 1 << 31
+WISHES = {"skip_special_tokens": False, "return_token_ids": True}
+ASKED = ({"role": "user", "content": "Say the word."},)
+
+
+class Engine:
+    """The checkpoint in `folder` as a server answers for it. `{model}` in the endpoint's model becomes the folder.
+
+    `direct`: it is one that we started. `foreign`: it serves another model than that in `folder`, which goes by its own
+    template; nothing is compared then.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        dtype: str,  # noqa: ARG002  the server's business
+        endpoint: Mapping[str, Any],
+        template_args: Mapping[str, Any] | None = None,
+        grammar: str | None = None,
+        *,
+        direct: bool = False,
+        foreign: bool = False,
+    ) -> None:
+        told = Endpoint(**endpoint)
+        self._chat = Chat(dataclasses.replace(told, model=told.model.replace("{model}", folder)), direct=direct)
+        self._folder, self._grammar, self._foreign = Path(folder), grammar, foreign
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise StageError(f"{folder}: its tokenizer cannot be loaded: {error}") from error
+        self._rendering = Rendering(self._chat, dict(template_args or {}), self.tokenizer)
+        self.identity = identity_of_files(self._folder, self.tokenizer) | {
+            "dtype": None,
+            "class": None,
+            "quantized": None,
+            "server": {"base_url": told.base_url, "model": self._chat.endpoint.model, "extra_body": told.extra_body},
+        }
+
+    def answers(
+        self, prompts: Mapping[str, Prompt], gen: Generation, stop_ids: Sequence[int]
+    ) -> Iterator[list[Answer]]:
+        """Answers as they come. What the server turned out to be is in `identity` with the first of them."""
+        if not prompts:
+            return
+        put, pinned = self._agreed(prompts, gen, stop_ids)
+
+        def ask(key: str) -> Answer:
+            reply = put(prompts[key], **pinned.body(seed_of(key, gen.seed) % SEEDS))
+            return self._answer(key, reply, gen, stop_ids)
+
+        ready: list[Answer] = []
+        for _, answer in self._chat.each(ask, sorted(prompts, key=lambda key: -len(prompts[key].ids))):
+            ready.append(answer)
+            if len(ready) >= self._chat.endpoint.concurrency:
+                yield ready
+                ready = []
+        if ready:
+            yield ready
+
+    def close(self) -> None:
+        """The server is not ours to end."""
+        self._chat.close()
+
+    def _agreed(
+        self, prompts: Mapping[str, Prompt], gen: Generation, stop_ids: Sequence[int]
+    ) -> tuple[Callable[..., Reply], Pinned]:
+        """How prompts are put to this server, and with what. Fills the identity."""
+        able = abilities(lambda **fields: self._chat.ask(ASKED, **fields))
+        needed = self._constraint(able["grammar"])
+        first = next(iter(prompts.values()))
+        agreed = None if self._foreign else self._by_ids(first, gen, stop_ids, needed)
+        if agreed:
+            put, way, checked = self._put_ids, "ids", "ids"
+            notes = self._rendering.notes(prompts.values())
+        else:
+            checked, notes = self._compared(prompts.values())
+            put, way = (self._put_measured if checked == "lengths" else self._put_messages), "messages"
+            needed |= self._rendering.fields
+            agreed = self._negotiated(put, first, gen, stop_ids, needed)
+        pinned, reply = agreed
+        if lacking := sorted(needed.keys() & pinned.refused):
+            raise StageError(
+                f"the server refuses {', '.join(lacking)}, which this job needs: serve with another server"
+            )
+        verify(lambda **fields: put(first, **fields), pinned)
+        self.identity |= {
+            "abilities": able,
+            "prompts": {"sent": way, "checked": checked},
+            "answer_ids": "the server's" if reply.ids is not None else "the text, tokenised again",
+            "pinned": pinned.fixed,
+            "refused": sorted(pinned.refused),
+            "notes": [*notes, *pinned.notes],
+        }
+        return put, pinned
+
+    def _by_ids(
+        self, first: Prompt, gen: Generation, stop_ids: Sequence[int], needed: Mapping[str, Any]
+    ) -> tuple[Pinned, Reply] | None:
+        """What was agreed with a server that takes prompts of token ids as they are; None where it does not."""
+        try:
+            pinned, reply = self._negotiated(self._put_ids, first, gen, stop_ids, needed)
+        except ChatError as refusal:
+            if refusal.kind in ("request", "model", "malformed", "server"):
+                return None
+            raise
+        return (pinned, reply) if same_ids(first, reply) else None
+
+    def _negotiated(
+        self,
+        put: Callable[..., Reply],
+        first: Prompt,
+        gen: Generation,
+        stop_ids: Sequence[int],
+        needed: Mapping[str, Any],
+    ) -> tuple[Pinned, Reply]:
+        wanted = {**WISHES, **needed}
+        return negotiated(lambda **fields: put(first, **fields), gen, stop_ids, wanted, self._defaults())
+
+    def _compared(self, prompts: Collection[Prompt]) -> tuple[str, list[str]]:
+        if not all(prompt.messages for prompt in prompts):
+            raise StageError("the server takes no prompts of token ids, and there are no messages to send instead")
+        if self._foreign:
+            return "nothing", ["prompt ids not checked: another model than the job's"]
+        return self._rendering.compare(prompts)
+
+    def _put_ids(self, prompt: Prompt, **fields: Any) -> Reply:
+        return self._chat.complete(prompt.ids, **fields)
+
+    def _put_messages(self, prompt: Prompt, **fields: Any) -> Reply:
+        return self._chat.ask(prompt.messages, tools=prompt.tools, **fields)
+
+    def _put_measured(self, prompt: Prompt, **fields: Any) -> Reply:
+        reply = self._put_messages(prompt, **fields)
+        self._rendering.check_length(prompt, reply)
+        return reply
+
+    def _constraint(self, way: str | None) -> dict[str, Any]:
+        if self._grammar is None:
+            return {}
+        if way is None:
+            raise StageError("eval.grammar: the server holds its answers to no grammar: serve with vLLM or llama.cpp")
+        return grammar_fields(self._grammar)[way]
+
+    def _defaults(self) -> dict[str, Any]:
+        """What the checkpoint would have servers fill in."""
+        try:
+            found = json.loads((self._folder / "generation_config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) and not self._foreign else {}
+
+    def _answer(self, key: str, reply: Reply, gen: Generation, stop_ids: Sequence[int]) -> Answer:
+        if reply.finish == "content_filter":
+            raise StageError(f"the server's content filter withheld the answer to {key}: serve the model without one")
+        finish = "length" if reply.finish == "length" else "stop"
+        if reply.ids is not None:
+            return dataclasses.replace(read(key, reply.ids, self.tokenizer, gen.stop, stop_ids), finish=finish)
+        text = reply.text + "".join(map(_called, reply.choice.get("message", {}).get("tool_calls") or ()))
+        text = text[: min((at for stop in gen.stop if (at := text.find(stop)) >= 0), default=None)]
+        return Answer(key, self.tokenizer.encode(text, add_special_tokens=False), text, finish)
+
+
+def _called(call: Mapping[str, Any]) -> str:
+    """A call that the server has read out of the answer, put back as most templates write it."""
+    function: Mapping[str, Any] = call.get("function") or {}
+    made = {"name": function.get("name"), "arguments": function.get("arguments")}
+    with suppress(TypeError, ValueError):  # what is no JSON is for the scorer to find
+        made["arguments"] = json.loads(function["arguments"])
+    return f"<tool_call>\n{json.dumps(made, ensure_ascii=False)}\n</tool_call>"

@@ -1,0 +1,1 @@
+"""Servers that a job starts for its own evaluation."""

@@ -1,0 +1,55 @@
+"""Whether the settings of a server let both models of a job be evaluated, and keep keys out of files."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+
+from modelcheck.finetune.chat import ChatError
+from modelcheck.finetune.job import Eval, OpenAi
+from modelcheck.finetune.kinds import Reader
+from modelcheck.finetune.toml_lines import Place
+
+KEY_FLAG = re.compile(r"--?api[-_]key(=.*)?")
+
+
+def check(server: OpenAi, reader: Reader, at: Place) -> None:
+    """Note what a job file cannot mean. Values are not repeated: they may be keys."""
+    endpoint, serve = server.endpoint, server.serve
+    if bool(endpoint.base_url) == bool(serve):
+        reader.say(at, "expected either serve (a command that starts a server) or base_url (of one that runs)")
+    elif serve is None and "{model}" not in endpoint.model:
+        reader.say(
+            at,
+            "a server that runs serves one model, and a job evaluates the base and what becomes of it: let serve start "
+            'it for each, or say model = "{model}" if it loads any folder that a request names',
+        )
+    words = serve.words if serve else ()
+    for name in ("{port}", "{model}") if words else ():
+        if not any(name in word for word in words):
+            reader.say((*at, "serve"), f"no word holds {name}, which stands for what the server is to be given")
+    if any(KEY_FLAG.fullmatch(word) for word in words):
+        reader.say(
+            (*at, "serve"),
+            "a key in a job file is not taken: let the server read it from its environment, or leave it out",
+        )
+
+
+def problems(evaluation: Eval) -> Iterator[str]:
+    """What would keep the engine from its server, without asking it."""
+    server = evaluation.openai
+    if server is None or evaluation.backend != "openai":
+        return
+    name, serve = server.endpoint.api_key_env, server.serve
+    for table, given in (("env", evaluation.env), ("openai.serve_env", serve.env if serve else {})):
+        if name in given:
+            yield f"eval.{table}: holds {name}, a key in a job file: leave it out, and set it where the job is run"
+    try:
+        server.endpoint.key()
+    except ChatError as error:
+        yield f"eval.openai: {error}"
+    path = {**os.environ, **evaluation.env, **(serve.env if serve else {})}.get("PATH")
+    if serve and not shutil.which(serve.words[0], path=path):
+        yield f"eval.openai.serve: {serve.words[0]!r} is no program: name one that is there"
