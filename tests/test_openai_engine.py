@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,9 @@ def answered(
     server: FakeChat, ids: Ids, gen: Generation = GREEDY, folder: Path = BASE, **options: Any
 ) -> tuple[dict[str, Answer], Mapping[str, Any]]:
     endpoint = {"base_url": server.url, "model": "tiny", "max_retries": 0, "timeout": 10.0}
-    engine = Engine(str(folder), "float32", endpoint, **options)
     prompts = {str(number): Prompt(ids(messages), messages) for number, messages in enumerate(QUESTIONS)}
-    found = {answer.key: answer for batch in engine.answers(prompts, gen, [END]) for answer in batch}
-    engine.close()
+    with closing(Engine(str(folder), "float32", endpoint, **options)) as engine:
+        found = {answer.key: answer for batch in engine.answers(prompts, gen, [END]) for answer in batch}
     assert found.keys() == prompts.keys()
     return found, engine.identity
 

@@ -94,7 +94,7 @@ class Chat:
     def each(self, ask: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[tuple[Item, Made]]:
         """(item, what `ask` made of it), `concurrency` at a time and in the order in which they are ready.
 
-        The first error ends it: what has not begun is not asked.
+        The first error ends it: what has not begun is not asked, what is under way is waited for.
         """
         pool = ThreadPoolExecutor(self.endpoint.concurrency, thread_name_prefix="chat")
         asked = {pool.submit(ask, item): item for item in items}
@@ -102,7 +102,7 @@ class Chat:
             for future in as_completed(asked):
                 yield asked.pop(future), future.result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
     def get(self, path: str, **options: Any) -> Body:
         """What a GET of a path below `base_url`, or of a whole address, answers. `options` are those of `openai`."""

@@ -49,13 +49,13 @@ class Engine:
         direct: bool = False,
         foreign: bool = False,
     ) -> None:
-        told = Endpoint(**endpoint)
-        self._chat = Chat(dataclasses.replace(told, model=told.model.replace("{model}", folder)), direct=direct)
         self._folder, self._grammar, self._foreign = Path(folder), grammar, foreign
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError) as error:
             raise StageError(f"{folder}: its tokenizer cannot be loaded: {error}") from error
+        told = Endpoint(**endpoint)
+        self._chat = Chat(dataclasses.replace(told, model=told.model.replace("{model}", folder)), direct=direct)
         self._rendering = Rendering(self._chat, dict(template_args or {}), self.tokenizer)
         self.identity = identity_of_files(self._folder, self.tokenizer) | {
             "dtype": None,

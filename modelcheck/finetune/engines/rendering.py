@@ -44,16 +44,20 @@ class Rendering:
 
         Raises StageError naming the first token that differs.
         """
-        if self._tokenized(next(iter(prompts))) is None:
+        first, *others = prompts
+        if (ids := self._tokenized(first)) is None:
             return "lengths", [
                 "prompt ids not checked: the server has no /tokenize for messages; where it tells lengths they agree"
             ]
-        for prompt, ids in self._chat.each(self._tokenized, prompts):
-            if ids is not None and (differs := self._difference(prompt.ids, ids)):
-                raise StageError(
-                    f"the server renders another prompt than training did ({_start(prompt)}): {differs}; {REMEDY}"
-                )
+        self._check(first, ids)
+        for prompt, ids in self._chat.each(self._tokenized, others):
+            self._check(prompt, ids)
         return "ids", []
+
+    def _check(self, prompt: Prompt, ids: Sequence[int] | None) -> None:
+        if ids is not None and (differs := self._difference(prompt.ids, ids)):
+            what = f"the server renders another prompt than training did ({_start(prompt)}): {differs}"
+            raise StageError(f"{what}; {REMEDY}")
 
     def notes(self, prompts: Iterable[Prompt]) -> list[str]:
         """What chat clients of a server would get that itself was sent ids, where that is another prompt than ours."""
