@@ -234,12 +234,13 @@ class Eval:
     @property
     def engine(self) -> dict[str, Any]:
         """What an engine is told besides the model: its name, and its options."""
-        held = {"grammar": self.grammar, "grammar_backend": self.grammar_backend} if self.grammar else {}
+        held = {"grammar": self.grammar} if self.grammar else {}
         if self.openai and self.backend == "openai":
             return {"backend": self.backend, "template_args": dict(self.template_args), **self.openai.engine, **held}
         if self.backend == "vllm":
             return {"backend": self.backend, **dataclasses.asdict(self.vllm), **held}
-        return {"backend": self.backend, "batch_size": self.batch_size, **held}
+        by = {"grammar_backend": self.grammar_backend} if self.grammar else {}
+        return {"backend": self.backend, "batch_size": self.batch_size, **held, **by}
 
     @property
     def computing(self) -> dict[str, Any]:
