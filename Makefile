@@ -45,4 +45,6 @@ $(VENV)/core.stamp: pyproject.toml constraints.txt | $(BIN)/python
 # The tests' set-up contains the core's.
 $(VENV)/test.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable ".[test]"
+	@# xgrammar asks for triton, hundreds of megabytes that only a GPU can use.
+	$(PIP) --no-deps "xgrammar>=0.2.8" "apache-tvm-ffi>=0.1.11"
 	touch $(VENV)/core.stamp $@

@@ -51,6 +51,7 @@ def lint(
     chat_template: str | os.PathLike[str] | None = None,
     lora: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
+    grammar: str | os.PathLike[str] | None = None,
     revision: str | None = None,
     offline: bool = False,
     **objects: Unpack[Objects],
@@ -64,7 +65,7 @@ def lint(
     live = present(objects)
     if bool(targets) == bool(live):
         raise TypeError("lint: pass either paths of checkpoints or live objects (tokenizer=, model=, ...)")
-    set_up = _path(base), _path(chat_template), _path(lora), _path(data)
+    set_up = _path(base), _path(chat_template), _path(lora), _path(data), _path(grammar)
     options = Options(select, ignore, extend_select, target, weights, pedantic, *set_up, revision, offline)
     return Report((lint_objects(live, options),) if live else tuple(lint_targets(targets, options)))
 

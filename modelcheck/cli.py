@@ -103,6 +103,7 @@ def fleet_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("targets", nargs=-1, metavar="TARGET...")
 @set_up_options
 @click.option("--data", metavar="FILE|DIR", help="Training rows, or a folder with train.jsonl and eval.jsonl.")
+@click.option("--grammar", metavar="FILE", help="A grammar (root ::= ...) that the model's answers will be held to.")
 @hub_options
 @fleet_options
 @rule_options
@@ -121,6 +122,7 @@ def lint(
     chat_template: str | None,
     lora: str | None,
     data: str | None,
+    grammar: str | None,
     revision: str | None,
     targets_file: str | None,
     jobs: int,
@@ -145,7 +147,7 @@ def lint(
 
     shown = None if statistics or write_baseline else form
     hub = {"revision": revision, "offline": offline, "announced": True}
-    set_up = {"base": base, "chat_template": chat_template, "lora": lora, "data": data}
+    set_up = {"base": base, "chat_template": chat_template, "lora": lora, "data": data, "grammar": grammar}
     run = Run.of(Path.cwd(), said, **set_up, **hub, figures=shown == "html")
     if write_baseline and not baseline:
         raise UsageError("--write-baseline needs --baseline FILE, the file to write")

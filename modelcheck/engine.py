@@ -46,6 +46,7 @@ class Options:
     chat_template: str | None = None
     lora: str | None = None
     data: str | None = None
+    grammar: str | None = None
     revision: str | None = None
     offline: bool = False
     announced: bool = False
@@ -73,6 +74,10 @@ class Options:
             given["base_source"] = base.source
         if self.chat_template:
             given["chat_template"] = {"default": Template(template_text(self.chat_template), self.chat_template, None)}
+        if self.grammar:
+            from modelcheck.grammar import load
+
+            given["grammar"] = load(self.grammar, "--grammar")
         if self.data:
             from modelcheck.dataset.splits import open_data
 

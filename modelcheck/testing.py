@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WEIGHTS, ADAPTER, TOKENIZER = "model.safetensors", "adapter_tensors.json", "tokenizer_config.json"
 BASE, DATA, RENAMED = "base/", "data", "renamed.json"
 ROWS = ("train.jsonl", "eval.jsonl")
-NO_FILES = ("tensors.json", ADAPTER, RENAMED, "target", *ROWS)
+NO_FILES = ("tensors.json", ADAPTER, RENAMED, "target", "grammar", *ROWS)
 
 
 def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
@@ -34,10 +34,10 @@ def write_overlay(folder: Path, overlay: Mapping[str, str]) -> Path:
     {name: {"4": fill, "7": 9}} changes rows (row 7 becomes a copy of row 9). `adapter_tensors.json` holds what
     adapter_model.safetensors is to hold, {name: [dtype, shape, fill]}. `renamed.json` gives files other names,
     {old: new}. A chat_template.jinja takes the place of the template in tokenizer_config.json, unless the overlay names
-    one there too. `target` is no file but the runtimes that `lint_overlay` lints for, as for `--target`. Names that
-    begin with `base/` are an overlay of the base, which is then written into the folder `base` inside. `train.jsonl`
-    and `eval.jsonl` are laid over the rows of a healthy data set, line by line (`null` takes a row out, further lines
-    are added), in the folder `data` inside.
+    one there too. `target` is no file but the runtimes that `lint_overlay` lints for, as for `--target`; nor is
+    `grammar`, which is what `--grammar` would name. Names that begin with `base/` are an overlay of the base, which is
+    then written into the folder `base` inside. `train.jsonl` and `eval.jsonl` are laid over the rows of a healthy data
+    set, line by line (`null` takes a row out, further lines are added), in the folder `data` inside.
     """
     if of_base := {name.removeprefix(BASE): text for name, text in overlay.items() if name.startswith(BASE)}:
         write_overlay(folder / BASE, of_base)
@@ -72,8 +72,9 @@ def lint_overlay(overlay: Mapping[str, str], **options: Any) -> Report:
 
 
 def options_of(folder: Path, overlay: Mapping[str, str]) -> dict[str, Any]:
-    """The options of lint that an overlay in that folder stands for: its runtimes, its base, its data."""
+    """The options of lint that an overlay in that folder stands for: its runtimes, its grammar, its base, its data."""
     options: dict[str, Any] = {"target": overlay["target"].split()} if "target" in overlay else {}
+    options |= {"grammar": overlay["grammar"]} if "grammar" in overlay else {}
     if any(name in overlay for name in ROWS):
         options["data"] = str(folder / DATA)
     return options | ({"base": str(folder / BASE)} if any(name.startswith(BASE) for name in overlay) else {})

@@ -48,12 +48,16 @@ class Runs:
             writer.write(f"\r\x1b[K{line[: writer.fullwidth - 1]}\r", flush=True)
 
     def reports(self) -> Iterator[str]:
-        """The report of every job that has a verdict; it is kept in the job's folder."""
+        """The report of every job that has a verdict, or stopped before it had one; its page is kept in its folder."""
         for run in self._runs.values():
             made = run.report()
             if made.results:
                 yield report.text(made)
-                yield f"kept in {run.keep(made)}"
+            if made.results or run.stopped:
+                try:
+                    yield f"kept in {run.keep(made)}"
+                except OSError as reason:
+                    yield f"{run.job.name}: its report cannot be written: {reason}"
 
     def bless(self, name: str) -> Iterator[str]:
         """Keep the answers of every job that ran as a baseline, or say why not."""

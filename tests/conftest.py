@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from browsing import Reader, chromium
 from fakehub import FakeHub
+from planted import say, tiny_job
+from whole_job import SECRET, Finished, start
 
 CACHE = Path(__file__).parent.parent / ".cache"
 
@@ -47,6 +51,30 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     with FakeHub() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One Chromium for all tests of pages; without one they are skipped."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def reader(browser: Any) -> Iterator[Reader]:
+    """Opens pages; when the test ends, they must have asked for nothing and said nothing."""
+    made = Reader(browser)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The tiny job, run once, with a secret in the environment of its stages."""
+    folder = tiny_job(tmp_path_factory.mktemp("jobs") / "tiny")
+    for stage in ("train", "eval"):
+        say(f"[job.tiny.{stage}]\n", f'[job.tiny.{stage}]\nenv = {{ HF_TOKEN = "{SECRET}" }}\n')(folder)
+    return folder, start(folder, "-v", "-W", "error", "--junitxml=report.xml")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import modelcheck.output
 
 VOID = ("br", "hr", "img", "input", "link", "meta")
-CSS = (Path(modelcheck.output.__file__).parent / "templates" / "house.css").read_text()
+TEMPLATES = Path(modelcheck.output.__file__).parent / "templates"
+CSS = "".join((TEMPLATES / name).read_text() for name in ("house.css", "finetune.css"))
 
 
 @dataclass
@@ -66,6 +70,52 @@ class Page(HTMLParser):
         """What a reader sees, with every run of spaces as one."""
         [body] = self.all("body")
         return " ".join(body.text.split())
+
+
+def assert_in_order(page: Page) -> None:
+    """Landmarks, headings that skip no level, one id for each element, and no name or link that leads nowhere."""
+    assert [len(page.all(name)) for name in ("header", "main", "footer", "h1")] == [1] * 4
+    assert [e.path for e in page.all("title") if "svg" not in e.path] == [("html", "head")]
+    assert {e.path[-1] for e in page.all("header", "main", "footer")} == {"body"}
+    assert page.elements[0].attributes["lang"] == "en"
+    levels = [int(e.name[1]) for e in page.all("h1", "h2", "h3", "h4", "h5")]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    ids = [e.attributes["id"] for e in page.elements if "id" in e.attributes]
+    assert len(ids) == len(set(ids))
+    named = [
+        e.attributes[a] for e in page.elements for a in ("aria-labelledby", "aria-describedby") if a in e.attributes
+    ]
+    links = [e.attributes["href"].removeprefix("#") for e in page.all("a")]
+    assert {*" ".join(named).split(), *links} <= set(ids)
+    [skip] = page.all("a", of="skip")
+    assert skip.attributes["href"] == "#main"
+
+
+def assert_loads_nothing(page: Page) -> None:
+    """No script, nothing that is fetched, nothing that runs on an event, and a policy that forbids it all."""
+    assert page.all("script", "img", "iframe", "object", "embed", "base", "form", "audio", "video", "use") == []
+    for element in page.elements:
+        assert [a for a in element.attributes if a.startswith("on") or a in ("src", "srcset", "style", "action")] == []
+        assert element.attributes.get("href", "#").startswith(("#", "data:,"))
+    [style] = page.all("style")
+    assert re.findall(r"url\(|@import|expression\(", style.text) == []
+    [policy] = [e for e in page.all("meta") if e.attributes.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.attributes["content"].startswith("default-src 'none'")
+
+
+def results_shown(page: Page) -> list[dict[str, Any]]:
+    """{name: exact number, None where there is none, and the verdict} of each row of a job's table of verdicts."""
+    rows: list[dict[str, Any]] = []
+    for element in page.elements:
+        if element.name == "data" and "table" in element.path:
+            name, number = element.attributes["class"], element.attributes["value"]
+            if name == "items":
+                rows.append({})
+            rows[-1][name] = float(number) if number and math.isfinite(float(number)) else None
+    for row, verdict in zip(rows, page.all("td", of="verdict"), strict=True):
+        row["verdict"] = verdict.text.strip()[1:]
+    return rows
 
 
 def colours() -> dict[str, dict[str, str]]:

@@ -6,7 +6,6 @@ Only the fixture trains; every other test starts from a copy of the folder that 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,69 +16,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pages import Page, results_shown
 from planted import say, tiny_job
-
-STEPS = [
-    "preflight",
-    "data",
-    "base-last",
-    "base-add",
-    "base-copy",
-    "base-one-word",
-    "rehearse",
-    "train",
-    "artifact",
-    "target-last",
-    "guard-add",
-    "guard-copy",
-    "floor-one-word",
-    "behaviour",
-    "overfit",
-]
-SECRET = "hf_not-to-be-seen-by-anyone"
-Start = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def start(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A pytest of its own over a folder, as a user would start it."""
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers = dear\n")
-    command = [sys.executable, "-m", "pytest", "--finetune-eval", *options]
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "CI"))}
-    return subprocess.run(command, cwd=folder, env=plain | environment, capture_output=True, text=True, check=False)
-
-
-def verdicts(run: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    """{step: PASSED, FAILED, ...} of a verbose run."""
-    return dict(re.findall(r"::([\w-]+) (?:<- \S+ )?([A-Z]{5,})", run.stdout))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The tiny job, run once, with a secret in the environment of its stages."""
-    folder = tiny_job(tmp_path_factory.mktemp("jobs") / "tiny")
-    for stage in ("train", "eval"):
-        say(f"[job.tiny.{stage}]\n", f'[job.tiny.{stage}]\nenv = {{ HF_TOKEN = "{SECRET}" }}\n')(folder)
-    return folder, start(folder, "-v", "-W", "error", "--junitxml=report.xml")
+from whole_job import STEPS, Finished, start, trained, verdicts
 
 
 @pytest.fixture
-def folder(finished: tuple[Path, object], tmp_path: Path) -> Path:
+def folder(finished: Finished, tmp_path: Path) -> Path:
     """A copy of the finished job."""
     return Path(shutil.copytree(finished[0], tmp_path / "tiny", symlinks=True))
-
-
-def trained(folder: Path) -> list[tuple[str, int]]:
-    """What a step that is repeated would write again."""
-    kept = [p for p in (folder / ".modelcheck").rglob("*") if p.name in ("model.safetensors", "samples.jsonl")]
-    return sorted((str(p.relative_to(folder)), p.stat().st_mtime_ns) for p in kept if "rehearsal" not in p.parts)
 
 
 # ------------------------------------------------------------------ the run itself
 
 
-def test_the_tiny_job_passes_every_step(
-    finished: tuple[Path, subprocess.CompletedProcess[str]], record_property: Callable[[str, object], None]
-) -> None:
+def test_the_tiny_job_passes_every_step(finished: Finished, record_property: Callable[[str, object], None]) -> None:
     folder, run = finished
     assert run.returncode == 0, run.stdout + run.stderr
     assert verdicts(run) == dict.fromkeys(STEPS, "PASSED")
@@ -92,15 +43,22 @@ def test_the_tiny_job_passes_every_step(
         "data_report.json",
         "label_preview.html",
         "gate.json",
+        "report.html",
         "report.md",
     }
     assert len((made / "base" / "add" / "samples.jsonl").read_text().splitlines()) == 100
-    assert json.loads((made / "gate.json").read_text())["consequence"] == "pass"
+    document = json.loads((made / "gate.json").read_text())
+    assert document["consequence"] == "pass"
+    page = Page((made / "report.html").read_text(encoding="utf-8"))
+    shown = results_shown(page)
+    assert shown == [{name: result[name] for name in shown[0]} for result in document["results"]]
+    assert "All 8 demands are met" in page.text
+    assert f"kept in {made / 'report.html'}" in run.stdout
     assert "modelcheck: tiny: pass" in (made / "report.md").read_text().replace("&#58;", ":")
     assert (folder / ".modelcheck" / ".gitignore").read_text() == "*\n"
 
 
-def test_junit_has_a_case_for_each_step_and_its_figures(finished: tuple[Path, object]) -> None:
+def test_junit_has_a_case_for_each_step_and_its_figures(finished: Finished) -> None:
     cases = {case.attrib["name"]: case for case in ET.parse(finished[0] / "report.xml").getroot().iter("testcase")}
     assert list(cases) == STEPS
     figures = {p.attrib["name"]: p.attrib["value"] for p in cases["guard-add"].iter("property")}
@@ -204,94 +162,6 @@ def test_a_few_items_only_are_smoke(folder: Path) -> None:
     assert json.loads((folder / ".modelcheck" / "tiny" / "gate.json").read_text())["consequence"] == "smoke"
 
 
-# ------------------------------------------------------------------ baselines and critical items
-
-
-def test_a_blessed_run_is_what_later_ones_are_held_against(folder: Path) -> None:
-    with (folder / "modelcheck.toml").open("a") as file:
-        file.write('baseline = "v1"\n')
-    missing = start(folder, "-v", "-k", "preflight")
-    assert verdicts(missing) == {"preflight": "FAILED"}
-    assert "--modelcheck-bless v1" in missing.stdout
-    say('baseline = "v1"\n', "")(folder)
-    assert "tiny is kept as v1" in start(folder, "--modelcheck-bless", "v1").stdout
-    assert "overfit did not run" in start(folder, "-k", "guard", "--modelcheck-bless", "v2").stdout
-    with (folder / "modelcheck.toml").open("a") as file:
-        file.write('baseline = "v1"\n')
-    held = verdicts(start(folder, "-v", "-k", "baseline"))
-    assert held == {f"baseline-{suite}": "PASSED" for suite in ("last", "add", "copy", "one-word")}
-    blessed = folder / ".modelcheck" / "baselines" / "v1" / "tiny" / "add" / "manifest.json"
-    blessed.write_text(json.dumps({**json.loads(blessed.read_text()), "scorer": {"type": "contains"}}))
-    other = start(folder, "-v", "-k", "baseline-add")
-    assert verdicts(other) == {"baseline-add": "FAILED"}
-    assert "scorer.type: 'contains' in base, 'exact' in tuned" in other.stdout
-
-
-def test_one_critical_item_lost_fails_a_suite_whose_mean_passes(folder: Path) -> None:
-    """The column is named after the answers were given, and nothing is asked again."""
-    before = trained(folder)
-    path = folder / "guard-copy.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    path.write_text("".join(json.dumps({**row, "must": i == 7}) + "\n" for i, row in enumerate(rows)))
-    say('data = { path = "guard-copy.jsonl"', 'data = { critical = "must", path = "guard-copy.jsonl"')(folder)
-    assert verdicts(start(folder, "-v", "-k", "guard-copy")) == {"guard-copy": "PASSED"}
-    assert trained(folder) == before
-    answers = (folder / ".modelcheck" / "tiny" / "tuned" / "copy-seed0" / "samples.jsonl").resolve()
-    lost = [json.loads(line) for line in answers.read_text().splitlines()]
-    [critical] = [line for line in lost if line["prompt"] == rows[7]["question"]]
-    critical |= {"answer": "something else", "score": 0.0}
-    answers.write_text("".join(json.dumps(line) + "\n" for line in lost))
-    run = start(folder, "-v", "-k", "guard-copy")
-    assert verdicts(run) == {"guard-copy": "FAILED"}
-    assert "1 critical item lost, none may be" in run.stdout
-
-
-# ------------------------------------------------------------------ the evaluator itself
-
-
-def test_the_base_is_evaluated_twice_on_demand(folder: Path) -> None:
-    run = start(folder, "-v", "--modelcheck-aa", "-k", "aa-copy")
-    assert verdicts(run) == {"aa-copy": "PASSED"}, run.stdout
-    caches = (folder / ".modelcheck" / "cache").iterdir()
-    drawn = [c / "samples.jsonl" for c in caches if '"seed": 1' in (c / "manifest.json").read_text()]
-    [again] = [path for path in drawn if '"prompt":"copy ' in path.read_text()]
-    unstable = [json.loads(line) for line in again.read_text().splitlines()]
-    for line in unstable[:12]:
-        line["score"] = 0.0
-    again.write_text("".join(json.dumps(line) + "\n" for line in unstable))
-    run = start(folder, "-v", "--modelcheck-aa", "-k", "aa-copy or guard-copy")
-    assert verdicts(run) == {"aa-copy": "FAILED", "guard-copy": "SKIPPED"}
-    assert "the evaluator moves the score, not a model" in run.stdout
-
-
-# ------------------------------------------------------------------ what is kept
-
-
-def test_no_secret_of_the_job_is_kept(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    folder, run = finished
-    kept = [path for path in folder.rglob("*") if path.is_file() and path.name != "modelcheck.toml"]
-    assert [path for path in kept if SECRET.encode() in path.read_bytes()] == []
-    assert SECRET not in run.stdout + run.stderr
-    resolved = folder / ".modelcheck" / "tiny" / "config.resolved.toml"
-    assert resolved.read_text().count('HF_TOKEN = "(hidden)"') == 2
-    env = json.loads((folder / ".modelcheck" / "tiny" / "env.json").read_text())
-    assert env["stages"]["train"]["trl"]
-
-
-def test_the_loss_curve_is_in_the_event_files_of_tensorboard(finished: tuple[Path, object]) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    [run] = (finished[0] / ".modelcheck" / "tiny").glob("run-*")
-    [events] = {path.parent for path in run.rglob("events.out.tfevents.*")}
-    curves = EventAccumulator(str(events)).Reload()
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    for tag, name in (("train/loss", "loss"), ("eval/loss", "eval_loss"), ("train/learning_rate", "lr")):
-        drawn = {point.step: point.value for point in curves.Scalars(tag)}
-        logged = {line["step"]: line[name] for line in lines if name in line}
-        assert drawn == pytest.approx({step: value[0] if name == "lr" else value for step, value in logged.items()})
-    assert len(curves.Scalars("train/loss")) == 156
-
-
 # ------------------------------------------------------------------ one's own assertions
 
 OWN = """
@@ -339,20 +209,7 @@ def test_a_checkpoint_has_an_item_for_each_rule(tmp_path: Path) -> None:
     assert "config.json::double-bos PASSED" in run.stdout
 
 
-# ------------------------------------------------------------------ costs
-
-HEAVY = ("numpy", "torch", "transformers", "modelcheck.engine", "modelcheck.finetune.run", "modelcheck.packs")
-PROBE = f"""
-import sys, pytest
-code = pytest.main(["-q", "-p", "no:cacheprovider", "test_nothing.py"])
-print(code, "modelcheck.plugins.pytest" in sys.modules, [name for name in {HEAVY!r} if name in sys.modules])
-"""
-
-
-def test_a_pytest_without_the_flags_imports_nothing(tmp_path: Path) -> None:
-    (tmp_path / "test_nothing.py").write_text("def test_nothing():\n    pass\n")
-    run = subprocess.run([sys.executable, "-c", PROBE], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert run.stdout.splitlines()[-1] == "0 True []", run.stdout + run.stderr
+# ------------------------------------------------------------------ job files that are wrong
 
 
 def test_a_wrong_job_file_is_told_with_its_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from pages import Page, assert_in_order, assert_loads_nothing
 
 from modelcheck.finetune.label_preview import page, terminal
 
@@ -27,8 +28,20 @@ def test_colour_says_the_same_on_a_terminal() -> None:
 
 
 def test_the_page_marks_loss_and_ends_and_escapes_texts() -> None:
-    shown = page(ROWS, [2])
-    assert '<span title="1">&lt;|im_start|&gt;</span>' in shown
-    assert '<span title="30" class="loss">&lt;script&gt;</span>' in shown
-    assert '<span title="2" class="end">&lt;|im_end|&gt;</span>' in shown
-    assert "<script>" not in shown
+    shown = Page(page(ROWS, [2]))
+    tokens = [
+        (e.text, e.attributes["class"], e.attributes["title"]) for e in shown.all("span") if "title" in e.attributes
+    ]
+    assert tokens == [
+        ("<|im_start|>", "token", "1"),
+        ("<script>", "token loss", "30"),
+        ("<|im_end|>", "token end", "2"),
+        ("↵\n", "token", "9"),
+    ]
+    assert "Row 7 2 of 4 tokens carry loss" in shown.text
+
+
+def test_the_page_is_in_the_house_style() -> None:
+    shown = Page(page(ROWS, [2]))
+    assert_in_order(shown)
+    assert_loads_nothing(shown)

@@ -118,3 +118,17 @@ def test_comparing_two_runs_needs_nothing_but_python() -> None:
     modules = imported_by("import modelcheck.finetune.report, modelcheck.finetune.plan")
     assert below(modules, "modelcheck.finetune") != []
     assert below(modules, *PACKS_AND_HEAVY, "scipy", "jsonschema") == []
+
+
+HEAVY = ("numpy", "torch", "transformers", "modelcheck.engine", "modelcheck.finetune.run", "modelcheck.packs")
+PROBE = f"""
+import sys, pytest
+code = pytest.main(["-q", "-p", "no:cacheprovider", "test_nothing.py"])
+print(code, "modelcheck.plugins.pytest" in sys.modules, [name for name in {HEAVY!r} if name in sys.modules])
+"""
+
+
+def test_a_pytest_without_the_flags_imports_nothing(tmp_path: Path) -> None:
+    (tmp_path / "test_nothing.py").write_text("def test_nothing():\n    pass\n")
+    run = subprocess.run([sys.executable, "-c", PROBE], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.stdout.splitlines()[-1] == "0 True []", run.stdout + run.stderr

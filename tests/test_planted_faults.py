@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from pages import Page
 from planted import BEFORE_TRAINING, Results, first_failure, results, tiny_job
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    folder = tmp_path_factory.mktemp("planted")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("planted")
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> Results:
     for name, fault in BEFORE_TRAINING.items():
         fault.plant(tiny_job(folder / name, name, rows=64))
     return results(folder)
@@ -22,3 +29,11 @@ def test_it_is_told_before_training(name: str, found: Results) -> None:
     assert fault.says in message
     after = list(found[name])[list(found[name]).index(step) + 1 :]
     assert {found[name][later][0] for later in after} == {"skipped"}
+
+
+@pytest.mark.parametrize("name", BEFORE_TRAINING)
+def test_its_report_says_where_it_stopped(name: str, found: Results, folder: Path) -> None:
+    made = folder / name / ".modelcheck" / name
+    page = Page((made / "report.html").read_text(encoding="utf-8"))
+    assert f"The step {BEFORE_TRAINING[name].item} stopped the job" in page.text
+    assert not (made / "gate.json").exists()

@@ -49,6 +49,8 @@ CASES: list[tuple[dict[str, Any], str, Any, float]] = [
     ({"type": "json_schema", "schema": SCHEMA}, 'Here: {"n": 1}', None, 0),
     ({"type": "json_schema", "schema": SCHEMA}, '{"n": "1"}', None, 0),
     ({"type": "json_schema", "schema": SCHEMA}, "[" * 100_000, None, 0),
+    ({"type": "grammar", "ebnf": 'root ::= "yes" | "no"'}, "yes", None, 1),
+    ({"type": "grammar", "ebnf": 'root ::= "yes" | "no"'}, "yes.", None, 0),
     ({"type": "python", "function": "operator:eq"}, "same", "same", 1),
     ({"type": "tool_call"}, '{"name": "f", "parameters": {"n": 1.0}}', {"name": "f", "arguments": {"n": 1}}, 1),
 ]
@@ -71,8 +73,8 @@ def test_scores(settings: dict[str, Any], answer: str, reference: Any, score: fl
 
 
 def test_every_scorer_has_a_case() -> None:
-    # lm_eval needs the package of that name: tests/test_lm_eval_suite.py
-    assert {settings["type"] for settings, *_ in CASES} == set(SCORERS) - {"lm_eval"}
+    # A judge has tests of its own; lm_eval needs the package of that name: tests/test_lm_eval_suite.py
+    assert {settings["type"] for settings, *_ in CASES} == set(SCORERS) - {"judge", "lm_eval"}
 
 
 @given(st.text(max_size=60), st.sampled_from([c for c in CASES if c[0]["type"] != "python"]))

@@ -72,16 +72,16 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The engine's module over the double."""
     double, parameters = ModuleType("vllm"), ModuleType("vllm.sampling_params")
     vars(double).update(LLM=Double, SamplingParams=dict, TokensPrompt=dict)
-    vars(parameters).update(RequestOutputKind=SimpleNamespace(FINAL_ONLY="final"))
+    vars(parameters).update(RequestOutputKind=SimpleNamespace(FINAL_ONLY="final"), StructuredOutputsParams=dict)
     monkeypatch.setitem(sys.modules, "vllm", double)
     monkeypatch.setitem(sys.modules, "vllm.sampling_params", parameters)
     yield importlib.import_module("modelcheck.finetune.engines.vllm")
     del sys.modules["modelcheck.finetune.engines.vllm"]
 
 
-def engine(module: Any, vllm: Vllm | None = None) -> Any:
+def engine(module: Any, vllm: Vllm | None = None, grammar: str | None = None) -> Any:
     """The engine as a job opens it."""
-    options = Eval(backend="vllm", vllm=vllm or Vllm()).engine
+    options = Eval(backend="vllm", vllm=vllm or Vllm(), grammar=grammar).engine
     assert options.pop("backend") == "vllm"
     return module.Engine(str(BASE), "float32", **options)
 
@@ -128,6 +128,12 @@ def test_every_sampling_parameter_is_pinned(module: Any) -> None:
     # The checkpoint's own EOS ends nothing: the stop ids of the job do.
     assert (params["ignore_eos"], params["n"], params["min_tokens"]) == (True, 1, 0)
     assert (params["presence_penalty"], params["frequency_penalty"], params["logit_bias"]) == (0.0, 0.0, None)
+
+
+def test_a_grammar_reaches_every_answer(module: Any) -> None:
+    made = engine(module, grammar='root ::= "yes" | "no"')
+    list(made.answers({"item 0": Prompt([10])}, GREEDY, [STOP]))
+    assert made._llm.asked["item 0"][1]["structured_outputs"] == {"grammar": 'root ::= "yes" | "no"'}
 
 
 def test_each_answer_has_a_seed_of_its_own(module: Any) -> None:

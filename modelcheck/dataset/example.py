@@ -19,7 +19,8 @@ Message = Mapping[str, Any]
 class Example:
     """One row. `messages` end with the answer, where the row has one; keys with null values are left out of them.
 
-    `reference` is what scorers compare with: the column of that name, else the text of the last answer. `row` counts
+    `reference` is what scorers compare with: the column of that name, else the text of the last answer; `criteria` is
+    what a judge is told of a good answer. `row` counts
     from 1 (in a JSONL file it is the line) in `source`, a file or data set as messages call it. `text` is set instead
     of `messages` where a row is a text that trainers encode as it stands. `given_id` is the row's own id, if any;
     `fields` is the row as it was read.
@@ -35,6 +36,7 @@ class Example:
     slice: str | None = None
     critical: bool = False
     text: str | None = None
+    criteria: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -49,8 +51,8 @@ class Example:
 
     @cached_property
     def id(self) -> str:
-        """SHA-256 of the prompt's messages, the tools and the reference: what the two sides of a gate join on."""
-        content = [self.prompt, self.tools, self.reference]
+        """SHA-256 of the prompt's messages, tools, reference and criteria: what the two sides of a gate join on."""
+        content = [self.prompt, self.tools, self.reference, *([] if self.criteria is None else [self.criteria])]
         text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -11,7 +11,7 @@ from modelcheck.dataset.columns import BadValue, Row, as_text, part
 from modelcheck.dataset.example import Message, text_of
 
 # What `columns` may name.
-COLUMNS = ("messages", "tools", "system", "prompt", "answer", "reference")
+COLUMNS = ("messages", "tools", "system", "prompt", "answer", "reference", "criteria")
 # Columns of a question and its answer that are recognised without being named.
 PAIRS = (("prompt", "completion"), ("prompt", "answer"), ("prompt", "response"), ("question", "answer"))
 ALPACA_INPUT = "{instruction}\n\n{input}"
@@ -42,6 +42,7 @@ class Parts:
     messages: tuple[Message, ...] = ()
     tools: Sequence[Mapping[str, Any]] | None = None
     reference: Any = None
+    criteria: str | None = None
     text: str | None = None
 
 
@@ -139,7 +140,18 @@ def _by_columns(row: Row, columns: Mapping[str, str]) -> Parts:
             spoken = isinstance(value, (list, tuple)) or key == "messages"
             found += messages(value) if spoken else ({"role": role, "content": as_text(value, columns[key])},)
     reference = part(columns["reference"], row) if "reference" in columns else None
-    return Parts(tuple(found), tools(part(columns["tools"], row)) if "tools" in columns else None, reference)
+    given = tools(part(columns["tools"], row)) if "tools" in columns else None
+    criteria = criteria_of(part(columns["criteria"], row)) if "criteria" in columns else None
+    return Parts(tuple(found), given, reference, criteria)
+
+
+def criteria_of(value: Any) -> str:
+    """Criteria as one text: a text, or a list of them as its points. Raises BadValue."""
+    if isinstance(value, (list, tuple)) and all(isinstance(point, str) for point in value):
+        return "\n".join(f"- {point}" for point in value)
+    if not isinstance(value, str):
+        raise BadValue(f"the criteria are a {type(value).__name__}, expected a text or a list of texts")
+    return value
 
 
 def messages(value: Any) -> tuple[Message, ...]:

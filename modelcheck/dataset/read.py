@@ -83,14 +83,15 @@ def examples(rows: RawRows, layout: Layout) -> Iterator[Example | BadRow]:
 
 def _example(row: Row, number: int, source: str, form: str | None, layout: Layout) -> Example:
     found = parts(row, form, layout.columns)
-    named: dict[str, Any] = {
+    more: dict[str, Any] = {
         key: as_text(column(name, row), name) or None
         for key, name in (("given_id", layout.id), ("cluster", layout.cluster), ("slice", layout.slice))
         if name is not None
     }
     critical = layout.critical is not None and str(column(layout.critical, row)).strip().lower() in TRUE
     reference = found.reference if found.reference is not None else reference_of(found.messages)
-    return Example(found.messages, number, source, reference, found.tools, **named, critical=critical, text=found.text)
+    more |= {"critical": critical, "text": found.text, "criteria": found.criteria, "fields": row}
+    return Example(found.messages, number, source, reference, found.tools, **more)
 
 
 def open_file(path: Path, *, split: str = "train", name: str | None = None) -> RawRows:

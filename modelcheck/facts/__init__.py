@@ -17,6 +17,7 @@ from .expected import architecture_table, expected_tensors
 from .files import files
 from .finite import non_finite
 from .gaps import tensor_gaps
+from .grammar import grammar
 from .heads import tie
 from .leaks import leaks
 from .lora_targets import lora_targets
@@ -62,6 +63,7 @@ __all__ = [
     "files",
     "fits_base",
     "generation_config",
+    "grammar",
     "idle_tokens",
     "is_chat",
     "label_audit",

@@ -14,6 +14,7 @@ from modelcheck.names import CONVERTIBLE
 
 from .conversion import REMEDY, convert
 from .files import Files, refuse_crowded, shorten
+from .token_bytes import TokenBytes, token_bytes
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -86,6 +87,15 @@ class Tokenizer:
             if framed[start : start + len(bare)] == bare:
                 return tuple(framed[:start])
         return ()
+
+    @cached_property
+    def written(self) -> TokenBytes:
+        """What each token adds to a text. Raises Unspellable where its decoder does not go token by token."""
+        return token_bytes(self._backend)
+
+    def back(self, text: str) -> str:
+        """The text, encoded and decoded again."""
+        return self._backend.decode(self.encode(text), skip_special_tokens=False)
 
     @cached_property
     def size(self) -> int:

@@ -25,9 +25,13 @@ class DataError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class JobData:
-    """`train` holds the replayed rows too, `replayed` of them; `suites` maps suite names to their items."""
+    """`train` holds the replayed rows too, `replayed` of them, `own` is it without them, in the order of its file.
+
+    `suites` maps suite names to their items.
+    """
 
     train: Examples
+    own: Examples
     replayed: int
     eval: Examples
     mirror: Examples
@@ -75,7 +79,7 @@ def load(job: Job) -> JobData:
     mirror = draw_mirror(own, job.data.mirror) if job.data.mirror else ()
     shared = {"eval": held_out, "mirror": mirror}
     suites = {s.name: theirs[s.name] if s.name in theirs else shared[str(s.data)] for s in job.suites}
-    return JobData(mixed(own, replayed, job.data.replay), len(replayed), held_out, mirror, suites)
+    return JobData(mixed(own, replayed, job.data.replay), own, len(replayed), held_out, mirror, suites)
 
 
 def read_rows(rows: Rows) -> Examples:

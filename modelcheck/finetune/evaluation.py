@@ -6,10 +6,11 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from modelcheck.dataset.example import Example, text_of
+from modelcheck.dataset.example import Example, Message, text_of
 from modelcheck.errors import UsageError
 from modelcheck.finetune import samples, thinking
 from modelcheck.finetune.identity import content
@@ -17,7 +18,7 @@ from modelcheck.finetune.job import Job, Suite
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.refusals import StageFailed, refusal
 from modelcheck.finetune.samples import Sample
-from modelcheck.finetune.scorers import Score, scorer
+from modelcheck.finetune.scorers import Score, Scored, scorer
 from modelcheck.finetune.stage import Event, Failed, Worker
 from modelcheck.finetune.state import digest
 
@@ -47,22 +48,27 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A suite of a job put to the model in `folder`. `cache` holds what models have answered, by content."""
+    """A suite of a job put to the model in `folder`. `cache` holds what models have answered, by content.
+
+    `chat` makes the messages that stand before the answer; an arm has others than the row's own.
+    """
 
     job: Job
     suite: Suite
     items: Sequence[Example]
     folder: Path
     cache: Path
+    chat: Callable[[Example], Sequence[Message]] = attrgetter("prompt")
 
     def run(self, worker: Worker, prompts: Prompts, say: Callable[[str], None] = lambda _: None) -> Evaluated:
         """Answer what is not answered yet. Raises StageFailed where the engine gives up."""
         from filelock import FileLock
 
-        asked = dict(zip((item.id for item in self.items), self._ids(prompts), strict=True))
+        asked = dict(zip((item.id for item in self.items), self.ids(prompts), strict=True))
         if (failed := worker.start("generate")) is not None:
             raise StageFailed(str(failed))
-        manifest = self._manifest(asked, prompts, worker.versions)
+        score = self._scorer()
+        manifest = self._manifest(asked, prompts, score, worker.versions)
         # More repeats are more lines of the same file, not another one.
         place = self.cache / digest(manifest)[:24]
         path, loaded = place / "samples.jsonl", place / "loaded.json"
@@ -73,19 +79,20 @@ class Evaluation:
             missing = [key for key in self._keys() if key not in known]
             if missing:
                 (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-                self._answer(worker, prompts, asked, missing, place, say)
+                self._answer(worker, prompts, asked, missing, place, score, say)
         return Evaluated(path, manifest, json.loads(loaded.read_text(encoding="utf-8")), self.items)
 
-    def _ids(self, prompts: Prompts) -> list[list[int]]:
+    def ids(self, prompts: Prompts) -> list[list[int]]:
+        """The prompt of each item as token ids."""
         if any(item.tools for item in self.items):
-            return [prompts.ids([item.prompt], **_tools(item))[0] for item in self.items]
-        return prompts.ids([item.prompt for item in self.items])
+            return [prompts.ids([self.chat(item)], **_tools(item))[0] for item in self.items]
+        return prompts.ids([self.chat(item) for item in self.items])
 
     def _keys(self) -> list[tuple[str, int]]:
         return [(item.id, repeat) for repeat in range(self.job.eval.runs) for item in self.items]
 
     def _manifest(
-        self, asked: Mapping[str, Sequence[int]], prompts: Prompts, versions: Mapping[str, str]
+        self, asked: Mapping[str, Sequence[int]], prompts: Prompts, score: Score, versions: Mapping[str, str]
     ) -> dict[str, Any]:
         evaluation = self.job.eval
         return {
@@ -95,9 +102,10 @@ class Evaluation:
             "stop_ids": list(prompts.stop_ids),
             "gen": self.job.plain()["eval"]["gen"],
             "thinking": self.job.plain()["eval"]["strip_thinking"],
-            "scorer": self.suite.scorer.settings,
+            "scorer": dict(score.decides),
             "engine": {"version": _version(evaluation.backend, versions), **evaluation.computing},
             "dtype": self.job.dtype,
+            **({"grammar": evaluation.grammar} if evaluation.grammar else {}),
         }
 
     def _answer(
@@ -107,48 +115,71 @@ class Evaluation:
         asked: Mapping[str, Sequence[int]],
         missing: Sequence[tuple[str, int]],
         place: Path,
+        score: Score,
         say: Callable[[str], None],
     ) -> None:
         by_id = {item.id: item for item in self.items}
-        if (beside := str(self.job.file.parent)) not in sys.path:
-            sys.path.append(beside)  # where a scorer of the job's own lies
-        score = scorer(self.suite.scorer.settings, f"{self.job.file}: suite {self.suite.name}")
+        waiting: list[Mapping[str, Any]] = []
+
+        def keep() -> None:
+            samples.append(place / "samples.jsonl", self._samples(waiting, by_id, asked, score))
+            waiting.clear()
 
         def hear(event: Event) -> None:
             if event["event"] == "loaded":
                 (place / "loaded.json").write_text(json.dumps(dict(event), indent=1), encoding="utf-8")
             elif event["event"] == "batch":
-                found = [self._sample(answer, by_id, asked, score) for answer in event["answers"]]
-                samples.append(place / "samples.jsonl", found)
+                waiting.extend(event["answers"])
+                if len(waiting) >= score.lot:
+                    keep()
                 say(f"{self.job.name}, {self.suite.name}: {event['done']} of {event['total']} answers")
 
-        put = {f"{item} {repeat}": prompt_of(by_id[item], asked[item]) for item, repeat in missing}
+        put = {
+            f"{item} {repeat}": prompt_of(by_id[item], asked[item], self.chat(by_id[item])) for item, repeat in missing
+        }
         answer = worker.ask(request(self.job, self.folder, put, prompts.stop_ids), self.job.timeout, hear)
+        if waiting:
+            keep()
         if isinstance(answer, Failed):
             raise refusal(answer, self.job.eval.backend, worker.versions, self.folder)
 
-    def _sample(
-        self, answer: Mapping[str, Any], by_id: Mapping[str, Example], asked: Mapping[str, Sequence[int]], score: Score
-    ) -> Sample:
-        name, repeat = answer["key"].split()
-        item, strip, text = by_id[name], self.job.eval.strip_thinking, answer["text"]
+    def _scorer(self) -> Score:
+        if (beside := str(self.job.file.parent)) not in sys.path:
+            sys.path.append(beside)  # where a scorer of the job's own lies
+        return scorer(self.suite.scorer.settings, f"{self.job.file}: suite {self.suite.name}", self.cache)
+
+    def _samples(
+        self,
+        answers: Sequence[Mapping[str, Any]],
+        by_id: Mapping[str, Example],
+        asked: Mapping[str, Sequence[int]],
+        score: Score,
+    ) -> list[Sample]:
+        strip = self.job.eval.strip_thinking
+        texts = [answer["text"] for answer in answers]
         if strip is not None:
-            text = thinking.strip(text, strip.tags, unclosed=strip.unclosed)
-        scored = score(text, item)
-        made = Sample(
-            item=name,
-            repeat=int(repeat),
-            prompt=text_of(item.prompt[-1]) if item.prompt else "",
-            prompt_ids=tuple(asked[name]),
-            answer=text,
-            raw=answer["text"],
-            stopped=answer["finish"] == "stop",
-            tokens=len(answer["ids"]),
-            score=scored.value,
-            reference=item.reference,
-            metadata=scored.metadata,
-        )
-        return _grouped(made, item)
+            texts = [thinking.strip(text, strip.tags, unclosed=strip.unclosed) for text in texts]
+        items = [by_id[answer["key"].split()[0]] for answer in answers]
+        scores = score.many([*zip(texts, items, strict=True)])
+        together = zip(answers, items, texts, scores, strict=True)
+        return [_sample(answer, item, text, scored, asked[item.id]) for answer, item, text, scored in together]
+
+
+def _sample(answer: Mapping[str, Any], item: Example, text: str, scored: Scored, prompt_ids: Sequence[int]) -> Sample:
+    made = Sample(
+        item=item.id,
+        repeat=int(answer["key"].split()[1]),
+        prompt=text_of(item.prompt[-1]) if item.prompt else "",
+        prompt_ids=tuple(prompt_ids),
+        answer=text,
+        raw=answer["text"],
+        stopped=answer["finish"] == "stop",
+        tokens=len(answer["ids"]),
+        score=scored.value,
+        reference=item.reference,
+        metadata=scored.metadata,
+    )
+    return _grouped(made, item)
 
 
 def _grouped(sample: Sample, item: Example) -> Sample:
@@ -181,9 +212,9 @@ def _computed(folder: Path) -> dict[str, str]:
     return {name: parts[name] for name in parts if name == "config.json" or name.endswith(".safetensors")}
 
 
-def prompt_of(item: Example, ids: Sequence[int]) -> dict[str, Any]:
+def prompt_of(item: Example, ids: Sequence[int], messages: Sequence[Message]) -> dict[str, Any]:
     """A Prompt as JSON."""
-    return {"ids": list(ids), "messages": [dict(message) for message in item.prompt], **_tools(item)}
+    return {"ids": list(ids), "messages": [dict(message) for message in messages], **_tools(item)}
 
 
 def _tools(item: Example) -> dict[str, Any]:
@@ -192,15 +223,20 @@ def _tools(item: Example) -> dict[str, Any]:
 
 def base_folder(job: Job) -> Path:
     """The base model's folder; a hub id is fetched whole. Raises UsageError where there is none."""
-    place = Path(job.base)
+    return model_folder(job.base, job.revision, "base")
+
+
+def model_folder(model: str, revision: str | None, key: str) -> Path:
+    """The folder of a model that `key` of a job names; a hub id is fetched whole. Raises UsageError for none."""
+    place = Path(model)
     if place.is_dir():
         return place
     try:
         from huggingface_hub import snapshot_download
 
-        return Path(snapshot_download(job.base, revision=job.revision))
+        return Path(snapshot_download(model, revision=revision))
     except (ImportError, OSError, ValueError) as error:
-        raise UsageError(f"base = {job.base!r} is no folder and cannot be fetched: {error}") from None
+        raise UsageError(f"{key} = {model!r} is no folder and cannot be fetched: {error}") from None
 
 
 def rows_of(items: Sequence[Example]) -> Iterator[str]:

@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from modelcheck.finetune.judge.effect import as_judged
 from modelcheck.finetune.pairing import Item, NotComparable, check_manifests, mean, pair
 from modelcheck.finetune.rates import rate
 from modelcheck.finetune.samples import Sample
@@ -79,23 +80,25 @@ def compare(
     suite: str = "suite",
     metric: str = "score",
     policy: Policy | None = None,
+    same_prompts: bool = True,
 ) -> Result:
     """Judge the samples of the tuned model, one run for each training seed, by those of the base.
 
     `role` is what is asked: `Guard(margin)`, `Target(min_gain)`, `Floor(minimum)` or `Ceiling(maximum)`. Raises
-    NotComparable, a UsageError, where runs differ in items, prompts, repeats or clusters, or one is not complete.
+    NotComparable, a UsageError, where runs differ in items, prompts, repeats or clusters, or one is not complete;
+    without `same_prompts` the prompts may differ.
     """
     policy = policy or Policy()
     if not tuned:
         raise NotComparable("no tuned run was given: pass its samples after those of the base")
-    items = pair(base, *tuned)
+    items = pair(base, *tuned, same_prompts=same_prompts)
     if isinstance(role, Guard | Target):
         result = _paired(items, role, suite, metric, policy)
     else:
         low, high = (role.minimum, None) if isinstance(role, Floor) else (None, role.maximum)
         result = rate(items, _score, suite=suite, metric=metric, policy=policy, at_least=low, at_most=high)
     lost = tuple(item.first.item for item in items if item.first.critical and item.lost)
-    return replace(result, verdict=Verdict.FAIL, lost=lost) if lost else result
+    return as_judged(replace(result, verdict=Verdict.FAIL, lost=lost) if lost else result, items)
 
 
 def _score(sample: Sample) -> float:

@@ -19,6 +19,7 @@ SCHEMA = 1
 
 def render(report: GateReport) -> str:
     """One JSON document. Numbers that JSON cannot write, such as the error of a single item, are null."""
+    before_and_after = [result for result in report.results if result.role != "arm"]
     explained = explaining(report.results, report.hints)
     document = {
         "schema": SCHEMA,
@@ -28,7 +29,7 @@ def render(report: GateReport) -> str:
         "alpha": report.policy.alpha,
         "power": report.policy.power,
         "results": [_result(result, report) for result in report.results],
-        "regressed": [result.suite for result in regressed(report.results, report.policy.alpha)],
+        "regressed": [result.suite for result in regressed(before_and_after, report.policy.alpha)],
         "hints": [
             {"message": h.message, "source": h.source, "symptoms": list(h.symptoms), "explains": h in explained}
             for h in report.hints

@@ -44,10 +44,15 @@ def what_is_left(first: float, last: float) -> Hint:
 
 
 def symptoms(result: Result) -> frozenset[str]:
-    """What a failed result is a sign of. Overfitting is no fault of a file."""
-    if result.verdict is not Verdict.FAIL or result.role == "overfit":
+    """What a failed result is a sign of. Neither overfitting nor a better arm is the fault of a file."""
+    if result.verdict is not Verdict.FAIL or result.role in ("overfit", "arm"):
         return frozenset()
     return frozenset((STOPS, TEXT) if result.role == "behaviour" else (STOPS, TEXT, GARBAGE, LEARNS))
+
+
+def unexplained(result: Result) -> bool:
+    """Whether a result wants an explanation, so that a report says when there is none."""
+    return result.verdict is Verdict.FAIL and result.role != "arm"
 
 
 def explaining(results: Sequence[Result], hints: Iterable[Hint]) -> list[Hint]:

@@ -65,6 +65,11 @@ data = "{suite_data}"
 min_gain = 0.05
 scorer = {{ type = "{scorer}" }}  # others: exact, contains, regex, numeric, choice, json_schema, python
 
+# Could a better prompt do it? Arms answer the same items, and the gate says what training bought over them.
+# [[job.{name}.arm]]
+# name = "few-shot"
+# shots = 3  # training rows as examples; also: system = "...", context = "column", model = "folder or hub id"
+
 # What it must not lose. Without a guard, forgetting goes unseen: bring rows of an old skill.
 # [[job.{name}.suite]]
 # name = "old-skill"

@@ -212,7 +212,10 @@ class Vllm:
 
 @dataclass(frozen=True, slots=True)
 class Eval:
-    """How both models answer. `batch_size` is `auto` or a number; `limit` of 0 is every item."""
+    """How both models answer. `batch_size` is `auto` or a number; `limit` of 0 is every item.
+
+    `grammar` is the text of the grammar that answers are held to; `grammar_backend` is who does so with transformers.
+    """
 
     backend: str = "transformers"
     gen: Generation = Generation()
@@ -221,6 +224,8 @@ class Eval:
     strip_thinking: Thinking | None = Thinking()
     batch_size: int | str = "auto"
     limit: int = 0
+    grammar: str | None = None
+    grammar_backend: str = "transformers-cfg"
     openai: OpenAi | None = None
     vllm: Vllm = Vllm()
     python: str | None = None
@@ -229,11 +234,13 @@ class Eval:
     @property
     def engine(self) -> dict[str, Any]:
         """What an engine is told besides the model: its name, and its options."""
+        held = {"grammar": self.grammar} if self.grammar else {}
         if self.openai and self.backend == "openai":
-            return {"backend": self.backend, "template_args": dict(self.template_args), **self.openai.engine}
+            return {"backend": self.backend, "template_args": dict(self.template_args), **self.openai.engine, **held}
         if self.backend == "vllm":
-            return {"backend": self.backend, **dataclasses.asdict(self.vllm)}
-        return {"backend": self.backend, "batch_size": self.batch_size}
+            return {"backend": self.backend, **dataclasses.asdict(self.vllm), **held}
+        by = {"grammar_backend": self.grammar_backend} if self.grammar else {}
+        return {"backend": self.backend, "batch_size": self.batch_size, **held, **by}
 
     @property
     def computing(self) -> dict[str, Any]:
@@ -291,6 +298,29 @@ class Suite:
 
 
 @dataclass(frozen=True, slots=True)
+class Arm:
+    """Another way to the skill than training, put to the same items as the base; what it names can be combined.
+
+    `system` is the text of a system prompt, or the file that holds it. `shots` training rows, drawn by `seed`, stand as
+    examples before every question. `context` is a column, or a template of columns, whose text stands before the
+    question. `model`, a folder's absolute path or a hub id with its `revision`, answers in place of the base.
+    """
+
+    name: str
+    system: Path | str | None = None
+    shots: int = 0
+    seed: int = 0
+    context: str | None = None
+    model: str | None = None
+    revision: str | None = None
+
+    @property
+    def item(self) -> str:
+        """Its name among the test items: `arm-few-shot`."""
+        return f"arm-{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
     """How near merged, reloaded and adapter model must be; `max_logit_diff` is a number or `auto` (by dtype)."""
 
@@ -300,7 +330,10 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """When the tuned model may be released. `cluster` names the column that groups items, if rows do not say."""
+    """When the tuned model may be released. `cluster` names the column that groups items, if rows do not say.
+
+    `must_beat_arms` is what becomes of a tuned model that is not surely better than every arm: `warn` or `fail`.
+    """
 
     alpha: float = 0.05
     power: float = 0.8
@@ -314,6 +347,7 @@ class Gate:
     merged_vs_adapter: Agreement = Agreement()
     weights_must_change: bool = True
     baseline: str | None = None
+    must_beat_arms: str = "warn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +363,7 @@ class Job:
     base: str
     data: Data
     suites: tuple[Suite, ...]
+    arms: tuple[Arm, ...] = ()
     train: Train = Train()
     eval: Eval = Eval()
     gate: Gate = Gate()

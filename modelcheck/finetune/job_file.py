@@ -12,7 +12,7 @@ from typing import Any
 
 from modelcheck.errors import UsageError
 from modelcheck.finetune import schema
-from modelcheck.finetune.job import Data, Gate, Job, Rows, Scorer, Suite
+from modelcheck.finetune.job import Arm, Data, Gate, Job, Rows, Scorer, Suite
 from modelcheck.finetune.kinds import Reader, Wrong
 from modelcheck.finetune.toml_lines import Place, lines
 
@@ -20,6 +20,9 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # What each role must say, and what it may say besides.
 BOUNDS = {"target": ("min_gain",), "guard": ("margin",), "floor": ("min", "max")}
+# What an arm changes, and the keys that say nothing without another.
+WAYS = ("system", "shots", "context", "model")
+BELONGS = {"seed": "shots", "revision": "model"}
 # {key of the eval table: the backend that it is for}.
 ENGINE_OF = {"batch_size": "transformers", "vllm": "vllm", "openai": "openai"}
 
@@ -79,12 +82,13 @@ def _job(name: str, table: Mapping[str, Any], reader: Reader, at: Place) -> Job 
     gate = values.get("gate") or Gate()
     data = _data(table.get("data"), gate, reader, (*at, "data"))
     suites = _suites(table.get("suite"), data, gate, reader, at)
+    arms = _arms(table.get("arm", []), suites, reader, at)
     _engine(table.get("eval"), reader, (*at, "eval"))
     if len(reader.errors) > before or data is None:
         return None
-    settings = {key: value for key, value in values.items() if key not in ("base", "data", "suite")}
+    settings = {key: value for key, value in values.items() if key not in ("base", "data", "suite", "arm")}
     base = _base(values["base"], reader)
-    job = Job(name, reader.file, reader.line(at), base, data, tuple(suites), **settings)
+    job = Job(name, reader.file, reader.line(at), base, data, tuple(suites), tuple(arms), **settings)
     return dataclasses.replace(job, warnings=tuple(_warnings(job)))
 
 
@@ -101,15 +105,22 @@ def _data(table: Any, gate: Gate, reader: Reader, at: Place) -> Data | None:
     if values is None:
         return None
     shared = {key: values.pop(key) for key in ("columns", "form") if key in values}
-    for key in ("train", "eval"):
+    # Criteria are for a judge: rows that are only trained on need none.
+    trained = shared if "mirror" in values else _without_criteria(shared)
+    for key, inherited in (("train", trained), ("eval", shared)):
         if key in values:
-            values[key] = _inheriting(values[key], shared)
+            values[key] = _inheriting(values[key], inherited)
     if "eval" in values and values["eval"].cluster is None:
         values["eval"] = dataclasses.replace(values["eval"], cluster=gate.cluster)
     if "replay" in values:
         replay = values["replay"]
-        values["replay"] = dataclasses.replace(replay, rows=_inheriting(replay.rows, shared))
+        values["replay"] = dataclasses.replace(replay, rows=_inheriting(replay.rows, _without_criteria(shared)))
     return Data(**values)
+
+
+def _without_criteria(shared: Mapping[str, Any]) -> dict[str, Any]:
+    columns = {key: column for key, column in shared.get("columns", {}).items() if key != "criteria"}
+    return {**shared, "columns": columns}
 
 
 def _inheriting(rows: Rows, shared: Mapping[str, Any]) -> Rows:
@@ -133,9 +144,7 @@ def _suites(tables: Any, data: Data | None, gate: Gate, reader: Reader, at: Plac
         return []
     read = [_suite(table, data, gate, reader, (*at, "suite", i)) for i, table in enumerate(tables)]
     suites = [suite for suite in read if suite is not None]
-    for name, times in Counter(suite.name for suite in suites).items():
-        if times > 1:
-            reader.say((*at, "suite"), f'{times} suites are called "{name}", expected a name of its own for each')
+    _named_once("suite", (suite.name for suite in suites), reader, at)
     if sum(suite.primary for suite in suites) > 1:
         reader.say((*at, "suite"), "more than one suite is primary, expected one")
     return suites
@@ -172,6 +181,39 @@ def _bounds(values: Mapping[str, Any], reader: Reader, at: Place) -> None:
         reader.say((*at, "primary"), f"only a target is primary, and this suite is a {role}")
 
 
+def _arms(tables: Any, suites: Iterable[Suite], reader: Reader, at: Place) -> list[Arm]:
+    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+        reader.say((*at, "arm"), f"expected tables [[{'.'.join(map(str, at))}.arm]]")
+        return []
+    read = [_arm(table, reader, (*at, "arm", i)) for i, table in enumerate(tables)]
+    arms = [arm for arm in read if arm is not None]
+    _named_once("arm", (arm.name for arm in arms), reader, at)
+    if arms and not any(suite.role == "target" for suite in suites):
+        reader.say((*at, "arm", 0), "arms answer the suites whose role is target, and there is none")
+    return arms
+
+
+def _arm(table: Mapping[str, Any], reader: Reader, at: Place) -> Arm | None:
+    before = len(reader.errors)
+    values = reader.table(schema.ARM, table, at)
+    if values is None:
+        return None
+    if not values.keys() & set(WAYS):
+        reader.say(at, f"asks as the base is asked: give it {', '.join(WAYS[:-1])} or {WAYS[-1]}")
+    for key, owner in BELONGS.items():
+        if key in values and owner not in values:
+            reader.say((*at, key), f"belongs to {owner}, and this arm has none")
+    if "model" in values:
+        values["model"] = _base(values["model"], reader)
+    return Arm(**values) if len(reader.errors) == before else None
+
+
+def _named_once(what: str, names: Iterable[str], reader: Reader, at: Place) -> None:
+    for name, times in Counter(names).items():
+        if times > 1:
+            reader.say((*at, what), f'{times} {what}s are called "{name}", expected a name of its own for each')
+
+
 def _scorer(table: Mapping[str, Any], reader: Reader, at: Place) -> Scorer | None:
     if "type" not in table:
         reader.say(at, f"lacks type, expected one of {', '.join(schema.SCORERS)}")
@@ -188,7 +230,10 @@ def _warnings(job: Job) -> Iterator[str]:
     place = f"{job.file}:{job.line}: job.{job.name}"
     if not any(suite.role == "guard" for suite in job.suites):
         yield f"{place}: no suite is a guard: what the model could do before may be lost unseen"
-    if not Path(job.base).is_absolute() and not COMMIT.fullmatch(job.revision or ""):
-        yield f'{place}: base "{job.base}" has no commit as revision: its weights may change between two runs'
+    models = {"base": (job.base, job.revision)}
+    models |= {f"arm {arm.name}: model": (arm.model, arm.revision) for arm in job.arms if arm.model}
+    for key, (model, revision) in models.items():
+        if not Path(model).is_absolute() and not COMMIT.fullmatch(revision or ""):
+            yield f'{place}: {key} "{model}" has no commit as revision: its weights may change between two runs'
     if job.train.schedule.warmup + job.train.schedule.anneal_last > 1:
         yield f"{place}.train.schedule: warmup and anneal_last are more than the whole run"

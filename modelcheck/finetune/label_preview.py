@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 import click
 
+from modelcheck.output import page as house
 from modelcheck.output.text import printable
 
 Preview = Sequence[Mapping[str, Any]]
 # What colour says on a terminal, brackets say in a file.
 OPEN, CLOSE = "⟦", "⟧"
-STYLE = """\
-body { font: 15px/1.6 ui-monospace, monospace; margin: 2rem auto; max-width: 60rem; color: #222; background: #fff }
-p { white-space: pre-wrap; overflow-wrap: anywhere; border-left: 3px solid #ddd; padding-left: 1rem }
-span { border-radius: 2px; outline: 1px solid #0001 }
-.loss { background: #b7e4c7 } .end { background: #1b7f4b; color: #fff }
-@media (prefers-color-scheme: dark) {
-  body { color: #ddd; background: #181818 } .loss { background: #1d5a3a } .end { background: #7ee2ac; color: #000 }
-}
-"""
+# How a line break is shown; the next token stands in a line of its own.
+BREAK = "↵"
+# Tokens of a long row before its first that carries loss, and from that one on.
+LED_IN, EXCERPT = 40, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as a page shows it; `kind` is `loss`, `end` (an end of turn that carries loss) or nothing."""
+
+    id: int
+    text: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRow:
+    """A row of the preview. `supervised` of all its `length` tokens carry loss; `before` and `after` are left out."""
+
+    row: int
+    tokens: tuple[Token, ...]
+    supervised: int
+    length: int
+    before: int = 0
+    after: int = 0
+
+    def excerpt(self) -> LabelledRow:
+        """Of a long row, the tokens around the first that carries loss."""
+        first = next((i for i, token in enumerate(self.tokens) if token.kind), 0)
+        start = max(0, first - LED_IN) if self.length > LED_IN + EXCERPT else 0
+        shown = self.tokens[start : start + LED_IN + EXCERPT]
+        return replace(self, tokens=shown, before=start, after=self.length - start - len(shown))
 
 
 def terminal(rows: Preview, *, colour: bool) -> str:
@@ -34,7 +58,7 @@ def _lines(row: Mapping[str, Any], *, colour: bool) -> Iterator[str]:
     yield f"row {row['row']}: {sum(row['supervised'])} of {len(row['ids'])} tokens carry loss"
     pieces = []
     for loss, tokens in groupby(zip(row["texts"], row["supervised"], strict=True), key=lambda pair: pair[1]):
-        text = "".join(printable(text) if text != "\n" else "↵\n" for text, _ in tokens)
+        text = "".join(_visible(text) for text, _ in tokens)
         pieces.append(
             click.style(text, fg="green", bold=True) if loss and colour else f"{OPEN}{text}{CLOSE}" if loss else text
         )
@@ -43,24 +67,24 @@ def _lines(row: Mapping[str, Any], *, colour: bool) -> Iterator[str]:
 
 
 def page(rows: Preview, end_ids: Sequence[int]) -> str:
-    """The rows as an HTML page of its own: each token a span that shows its id, loss in green, ends of turn in dark."""
-    body = "\n".join(_paragraph(row, set(end_ids)) for row in rows)
-    legend = (
-        '<span class="loss">green</span> carries loss, <span class="end">dark</span> is an end of turn that carries '
-        "loss; every other token is only read"
-    )
-    head = f'<meta charset="utf-8"><title>labels</title><style>{STYLE}</style>'
-    return f"<!doctype html>\n<html lang=en><head>{head}</head><body><h1>Labels</h1>{legend}\n{body}\n</body></html>\n"
+    """The rows as a page of its own: each token with its id, those that carry loss underlined and coloured."""
+    return house.render("labels_page.html", rows=labelled(rows, end_ids))
 
 
-def _paragraph(row: Mapping[str, Any], ends: set[int]) -> str:
+def labelled(rows: Preview, end_ids: Sequence[int]) -> list[LabelledRow]:
+    """The rows as a page shows them."""
+    return [_labelled(row, set(end_ids)) for row in rows]
+
+
+def _labelled(row: Mapping[str, Any], ends: set[int]) -> LabelledRow:
     tokens = zip(row["ids"], row["texts"], row["supervised"], strict=True)
-    spans = "".join(
-        f'<span title="{number}"{_class(number in ends) if loss else ""}>{html.escape(text)}</span>'
-        for number, text, loss in tokens
-    )
-    return f"<h2>row {row['row']}</h2><p>{spans}</p>"
+    made = tuple(Token(i, _visible(text), _kind(loss, i in ends)) for i, text, loss in tokens)
+    return LabelledRow(row["row"], made, sum(row["supervised"]), len(made))
 
 
-def _class(end: bool) -> str:
-    return ' class="end"' if end else ' class="loss"'
+def _kind(loss: bool, end: bool) -> str:
+    return "" if not loss else "end" if end else "loss"
+
+
+def _visible(text: str) -> str:
+    return f"{BREAK}\n".join(printable(part) for part in text.split("\n"))

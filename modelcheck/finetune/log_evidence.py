@@ -24,7 +24,7 @@ def log_evidence(lines: Iterable[str]) -> dict[str, Any]:
     asked: dict[str, Any] = {}
     steps: dict[int, Mapping[str, Any]] = {}
     evaluations: dict[int, float] = {}
-    for line in map(_parsed, lines):
+    for line in map(parsed, lines):
         if "asked" in line:
             asked = line["asked"]
         elif "eval_loss" in line:
@@ -47,7 +47,8 @@ def log_evidence(lines: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _parsed(line: str) -> Mapping[str, Any]:
+def parsed(line: str) -> Mapping[str, Any]:
+    """A line of log.jsonl; nothing where it was cut off."""
     try:
         parsed = json.loads(line)
     except ValueError:

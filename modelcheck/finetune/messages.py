@@ -20,8 +20,15 @@ NEXT = {
     "truncation": "read the longest answers: where they are right raise max_tokens, else the model does not stop",
     "length": "read the longest and the shortest answers beside those of the base",
     "overfit": "train fewer epochs, or on more rows",
+    "arm": "ship the arm, unless its tokens cost more than training does",
 }
 RATES = {"stop": "answers that stop by themselves", "truncation": "answers cut by the limit", "length": "length ratio"}
+BOUGHT = {
+    Verdict.PASS: "training is better than the arm",
+    Verdict.INCONCLUSIVE: "training bought nothing measurable over the arm",
+    Verdict.FAIL: "training did worse than the arm",
+    Verdict.SMOKE: "training against the arm",
+}
 
 
 def message(result: Result, hints: Sequence[Hint] = ()) -> str:
@@ -33,6 +40,8 @@ def asked(result: Result) -> str:
     """What is asked of a result."""
     if result.role == "guard":
         return f"a fall of {-(result.at_least or 0.0):g} is allowed"
+    if result.role == "arm":
+        return f"more than the arm {result.against} is asked"
     if result.role == "target":
         return f"a gain of {result.at_least or 0.0:g} is asked"
     limits = (("at least", result.at_least), ("at most", result.at_most))
@@ -46,6 +55,9 @@ def _seen(result: Result) -> str:
     if result.role in ("guard", "target"):
         verb = "fell" if result.value < 0 else "rose" if result.value > 0 else "stayed"
         return f"{verb} from {result.base:.3f} to {result.tuned:.3f} on {size}, {signed}"
+    if result.role == "arm":
+        bought = f"{BOUGHT[result.verdict]} {result.against}"
+        return f"{bought}: {result.base:.3f} with it, {result.tuned:.3f} trained on {size}, {signed}"
     if result.role == "overfit":
         return f"{result.tuned:.3f} on trained rows, {result.base:.3f} on new ones, a gap of {signed}"
     what = RATES.get(result.metric, "mean")
@@ -76,6 +88,11 @@ def _pairs(pairs: Pairs) -> str:
 
 
 def _undecided(result: Result) -> Iterator[str]:
+    if result.role == "arm":
+        needed = result.needed
+        more = f", or add items: about {needed.items} would decide {needed.assumption}" if needed else ""
+        yield f"next: {NEXT['arm']}{more}"
+        return
     yield "these items cannot tell"
     spread = 0.0 if result.pairs is None else result.pairs.within + result.pairs.between
     if result.pairs is not None and spread and result.repeats > 1:

@@ -81,14 +81,19 @@ def by_item(samples: Iterable[Sample], run: str) -> dict[str, tuple[Sample, ...]
     return {item: tuple(sorted(items[item], key=lambda s: s.repeat)) for item in sorted(items)}
 
 
-def pair(base: Iterable[Sample], *tuned: Iterable[Sample]) -> list[Item]:
-    """The items of all runs, sorted. Raises NotComparable where runs differ in items, prompts or repeats."""
+def pair(base: Iterable[Sample], *tuned: Iterable[Sample], same_prompts: bool = True) -> list[Item]:
+    """The items of all runs, sorted. Raises NotComparable where runs differ in items, prompts or repeats.
+
+    Without `same_prompts` they may be asked in other words: an arm's.
+    """
     before = by_item(base, "base")
     runs = [by_item(run, "tuned" if len(tuned) == 1 else f"tuned run {n}") for n, run in enumerate(tuned)]
     for run in runs:
         _same_items(before, run)
         for item, found in run.items():
-            _same_question(before[item][0], found[0])
+            _same_item(before[item][0], found[0])
+            if same_prompts and before[item][0].prompt_ids != found[0].prompt_ids:
+                raise NotComparable(f"not comparable: {_first_difference(before[item][0], found[0])}")
         a, b = (len(next(iter(r.values()))) for r in (before, run))
         if a != b:
             raise NotComparable(f"not comparable: base has {a} repeats an item and tuned {b}; evaluate both alike")
@@ -107,14 +112,12 @@ def _same_items(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> None:
         raise NotComparable(f"not comparable: {' and '.join(sides)}; {remedy}")
 
 
-def _same_question(base: Sample, tuned: Sample) -> None:
+def _same_item(base: Sample, tuned: Sample) -> None:
     for name in ("cluster", "slice", "critical", "reference"):
         a, b = getattr(base, name), getattr(tuned, name)
         if a != b:
             problem = f"{name} of item {base.item[:12]} is {a!r} in base and {b!r} in tuned"
             raise NotComparable(f"not comparable: {problem}; evaluate both on the same file")
-    if base.prompt_ids != tuned.prompt_ids:
-        raise NotComparable(f"not comparable: {_first_difference(base, tuned)}")
 
 
 def _first_difference(base: Sample, tuned: Sample) -> str:

@@ -101,6 +101,12 @@ class Prompts:
         """
         return tuple(sorted(self._facts["stop_ids"].in_force))
 
+    @property
+    def positions(self) -> int | None:
+        """How many tokens, prompt and answer together, the checkpoint was made for, if its config says so."""
+        limit: int | None = self._facts["config"].integer("max_position_embeddings", of_text=True)
+        return limit
+
     def untrained(self, conversations: Iterable[Conversation]) -> tuple[int, ...]:
         """The ids in whole rendered conversations whose embedding rows the checkpoint surely never trained."""
         rows = self._facts["untrained"]

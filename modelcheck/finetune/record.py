@@ -7,15 +7,17 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from modelcheck import __version__
 from modelcheck.finding import Finding
-from modelcheck.finetune import gate_json, report, resolved
+from modelcheck.finetune import gate_json, job_record, report, report_page, resolved
 from modelcheck.finetune.label_preview import page
+from modelcheck.finetune.outcome import Outcome
 from modelcheck.finetune.report import GateReport
+from modelcheck.finetune.secrets import redacted
 from modelcheck.finetune.training_rules import plain
 from modelcheck.finetune.work import Work
 
@@ -44,18 +46,30 @@ def data(work: Work, audit: Mapping[str, Any], findings: Iterable[Finding]) -> P
     return place
 
 
-def after(work: Work, made: GateReport) -> Path:
-    """gate.json and report.md, and links `base/SUITE` and `tuned/SUITE-seedN` to the answers."""
+def after(work: Work, made: GateReport, steps: Sequence[str], outcomes: Mapping[str, Outcome]) -> Path:
+    """report.html, gate.json and report.md; links `base/SUITE`, `tuned/SUITE-seedN`, `arms/ARM/SUITE` to the answers.
+
+    A job that stopped before it had a verdict has the page alone: what an earlier run left says nothing of this one.
+    """
     folder = work.state.folder
-    (folder / "gate.json").write_text(gate_json.render(made), encoding="utf-8")
-    (folder / "report.md").write_text(report.markdown(made), encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, form in {"gate.json": gate_json.render, "report.md": report.markdown}.items():
+        if made.results:
+            (folder / name).write_text(form(made), encoding="utf-8")
+        else:
+            (folder / name).unlink(missing_ok=True)
+    place = folder / "report.html"
+    told = job_record.gather(work, made, steps, outcomes, redacted(work.job.plain()))
+    place.write_text(report_page.render(told), encoding="utf-8")
     for suite in work.job.suites:
         if any(suite.name == result.suite for result in made.results):
             base, tuned = work.sides(suite)
             _link(folder / "base" / suite.name, base.path.parent)
             for seed, run in zip(work.job.train.seeds, tuned, strict=True):
                 _link(folder / "tuned" / f"{suite.name}-seed{seed}", run.path.parent)
-    return folder
+            for arm in work.job.arms if suite in work.targets else ():
+                _link(folder / "arms" / arm.name / suite.name, work.arm_run(arm, suite).path.parent)
+    return place
 
 
 def _commit(folder: Path) -> str | None:
@@ -72,7 +86,7 @@ def _write(work: Work, name: str, document: Mapping[str, Any]) -> None:
 
 
 def _link(place: Path, there: Path) -> None:
-    place.parent.mkdir(exist_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
     if place.is_dir() and not place.is_symlink():  # a copy that somebody made of the folder
         shutil.rmtree(place)
     place.unlink(missing_ok=True)

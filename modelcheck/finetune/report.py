@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from modelcheck.finetune.gate import regressed, together
-from modelcheck.finetune.hints import Hint, explaining
+from modelcheck.finetune.hints import Hint, explaining, unexplained
 from modelcheck.finetune.messages import message
 from modelcheck.finetune.pairing import Item
 from modelcheck.finetune.samples import Sample
@@ -40,11 +40,11 @@ class GateReport:
 
 def text(report: GateReport, width: int = 100) -> str:
     """The report for a terminal: the table, what did not pass, what explains it, the worst items side by side."""
-    rows = [_heading(report), *map(_row, report.results)]
+    rows = [heading(report), *map(row, report.results)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     table = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines = [f" modelcheck: {printable(report.job)} ".center(width, "-"), *table]
-    for label, paragraph in _paragraphs(report):
+    for label, paragraph in paragraphs(report):
         lines += textwrap.wrap(
             f"{label}: {printable(paragraph)}",
             width,
@@ -56,32 +56,35 @@ def text(report: GateReport, width: int = 100) -> str:
         lines.append(f"worst items of {printable(result.suite)} {result.metric} (more in gate.json):")
         for item in items:
             lines.append(f"  {item.first.item[:12]}  {_short(item.first.prompt)}")
-            lines += [f"    {label:<9} {answer}" for label, answer in _sides(item)]
+            lines += [f"    {label:<9} {answer}" for label, answer in _sides(item, result.against)]
     return "\n".join(lines)
 
 
 def markdown(report: GateReport) -> str:
     """The report for a comment on a pull request. Whatever a model or a data set wrote is escaped."""
     lines = [f"### modelcheck: {_escaped(report.job)}: {report.consequence}", ""]
-    lines += [_line(_heading(report)), "|".join(["", *["---"] * len(COLUMNS), ""])]
-    lines += [_line([_escaped(cell) for cell in _row(result)]) for result in report.results]
-    lines += ["", *(f"- **{label}**: {_escaped(paragraph)}" for label, paragraph in _paragraphs(report))]
+    lines += [_line(heading(report)), "|".join(["", *["---"] * len(COLUMNS), ""])]
+    lines += [_line([_escaped(cell) for cell in row(result)]) for result in report.results]
+    lines += ["", *(f"- **{label}**: {_escaped(paragraph)}" for label, paragraph in paragraphs(report))]
     for result, items in _worst(report):
         lines += ["", f"<details><summary>Worst items of {_escaped(f'{result.suite} {result.metric}')}</summary>", ""]
-        lines += [_line(["prompt", "expected", "base", "tuned"]), "|---|---|---|---|"]
+        heads = ["prompt", "expected", _escaped(result.against), "tuned"]
+        lines += [_line(heads), "|---|---|---|---|"]
         for item in items:
-            cells = [_short(item.first.prompt), *(answer for _, answer in _sides(item))]
+            cells = [_short(item.first.prompt), *(answer for _, answer in _sides(item, result.against))]
             lines.append(_line([f"<code>{_escaped(cell)}</code>" for cell in cells]))
         lines += ["", "</details>"]
     return "\n".join([*lines, ""])
 
 
-def _heading(report: GateReport) -> list[str]:
+def heading(report: GateReport) -> list[str]:
+    """The heads of the table's columns."""
     return [f"{100 - 200 * report.policy.alpha:g}% CI" if name == "CI" else name for name in COLUMNS]
 
 
-def _row(result: Result) -> list[str]:
-    paired = result.role in ("guard", "target", "overfit")
+def row(result: Result) -> list[str]:
+    """A result as the table shows it, a cell for each column."""
+    paired = result.role in ("guard", "target", "arm", "overfit")
     sign = "+" if paired else ""
     return [
         f"{result.role} {result.suite}" if result.role != result.suite else result.suite,
@@ -103,14 +106,15 @@ def _goal(result: Result) -> str:
         return f"{low:g} to {high:g}"
     if low is None:
         return f"<= {high:g}"
-    return f"{low:g}" if result.role == "guard" else f">= {low:{'+' if result.role == 'target' else ''}g}"
+    return f"{low:g}" if result.role == "guard" else f">= {low:{'+' if result.role in ('target', 'arm') else ''}g}"
 
 
-def _paragraphs(report: GateReport) -> Iterator[tuple[str, str]]:
+def paragraphs(report: GateReport) -> Iterator[tuple[str, str]]:
+    """(label, text) of what is to be said beside the table: causes, what did not pass, what holds for all of it."""
     found = explaining(report.results, report.hints)
     for hint in found:
         yield "likely cause", f"{hint.message} ({hint.source})"
-    if not found and any(result.verdict is Verdict.FAIL for result in report.results):
+    if not found and any(unexplained(result) for result in report.results):
         yield "likely cause", UNEXPLAINED
     for result in report.results:
         if result.verdict not in (Verdict.PASS, Verdict.SMOKE) or result.notes:
@@ -137,10 +141,10 @@ def _worst(report: GateReport) -> Iterator[tuple[Result, list[Item]]]:
             yield result, fresh
 
 
-def _sides(item: Item) -> Iterator[tuple[str, str]]:
+def _sides(item: Item, against: str) -> Iterator[tuple[str, str]]:
     yield "expected", _short(expected(item))
-    for label, samples in (("base", item.base), ("tuned", item.tuned[0])):
-        sample = _lowest(samples)
+    for label, samples in ((against, item.base), ("tuned", item.tuned[0])):
+        sample = lowest(samples)
         cut = "" if sample.stopped else " [cut]"
         yield label, f"{_short(sample.answer) or '(empty)'}{cut} = {sample.score:.2f}"
 
@@ -151,7 +155,8 @@ def expected(item: Item) -> str:
     return reference if isinstance(reference, str) else json.dumps(reference)
 
 
-def _lowest(samples: tuple[Sample, ...]) -> Sample:
+def lowest(samples: tuple[Sample, ...]) -> Sample:
+    """Of the answers to an item, the one that scored least."""
     return min(samples, key=lambda s: s.score)
 
 

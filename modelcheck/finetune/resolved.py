@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from modelcheck.finetune.job import Job
+from modelcheck.finetune.job import Arm, Job
 from modelcheck.finetune.job_file import ENGINE_OF
 from modelcheck.finetune.secrets import HIDDEN, redacted
 
@@ -28,6 +29,7 @@ def toml(job: Job) -> str:
 def _table(job: Job) -> dict[str, Any]:
     table = {key: value for key, value in job.plain().items() if key not in OF_THE_FILE}
     suites, data, train = table.pop("suites"), table["data"], table["train"]
+    del table["arms"]
     if data["mirror"]:
         data["mirror"] |= {"from": "train"}
     if data["replay"]:
@@ -41,7 +43,14 @@ def _table(job: Job) -> dict[str, Any]:
         evaluation["openai"] = _server(evaluation["openai"])
     table["eval"] = evaluation
     flat = [{**suite, "scorer": {"type": suite["scorer"]["type"], **suite["scorer"]["options"]}} for suite in suites]
-    return {**table, "timeout": f"{job.timeout}s", "suite": flat}
+    return {**table, "timeout": f"{job.timeout}s", "suite": flat, "arm": [_arm(arm) for arm in job.arms]}
+
+
+def _arm(arm: Arm) -> dict[str, Any]:
+    system = {"path": str(arm.system)} if isinstance(arm.system, Path) else arm.system
+    drawn = {"shots": arm.shots, "seed": arm.seed} if arm.shots else {}
+    shown = {"context": arm.context, "model": arm.model, "revision": arm.revision}
+    return {"name": arm.name, "system": system, **drawn, **shown}
 
 
 def _server(plain: Mapping[str, Any]) -> dict[str, Any]:

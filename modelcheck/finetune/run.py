@@ -13,12 +13,13 @@ from modelcheck.finding import Finding
 from modelcheck.finetune import baseline, record, verdicts
 from modelcheck.finetune.evaluation import Evaluated
 from modelcheck.finetune.gate import compare
+from modelcheck.finetune.hints import explaining
 from modelcheck.finetune.job import Job, Suite
 from modelcheck.finetune.outcome import BLOCKED, FAILED, Outcome, judged
 from modelcheck.finetune.refusals import StageFailed
 from modelcheck.finetune.report import GateReport
 from modelcheck.finetune.steps import Step, Steps
-from modelcheck.finetune.verdict import Result, Role
+from modelcheck.finetune.verdict import Result, Role, Verdict
 from modelcheck.finetune.work import Work
 from modelcheck.finetune.workers import Workers
 
@@ -113,11 +114,20 @@ class JobRun:
         known = [self.outcomes[name] for name in self.items if name in self.outcomes]
         results = tuple(result for outcome in known for result in outcome.results)
         found = ((outcome.item, finding) for outcome in known for finding in outcome.findings)
-        return GateReport(self.job.name, results, self._steps.policy, tuple(verdicts.hints_of(found)))
+        hints = tuple(verdicts.hints_of(found))
+        missed = any(result.role == "target" and result.verdict is Verdict.FAIL for result in results)
+        if missed and not explaining(results, hints):
+            hints += tuple(filter(None, [self._steps.what_is_left()]))
+        return GateReport(self.job.name, results, self._steps.policy, hints)
 
     def keep(self, made: GateReport) -> str:
-        """Write the report and what belongs to it; the folder where it lies."""
-        return str(record.after(self._work, made))
+        """Write the report and what belongs to it; its page for people."""
+        return str(record.after(self._work, made, list(self.items), self.outcomes))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a step failed without which nothing after it makes sense."""
+        return any(outcome.stops for outcome in self.outcomes.values())
 
     def bless(self, name: str) -> str:
         """Keep the tuned answers as the baseline of that name. Raises UsageError where the job did not pass whole."""

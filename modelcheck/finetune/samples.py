@@ -1,21 +1,20 @@
 """samples.jsonl: what a model answered and what it scored, one line for each item and repeat, only ever appended to.
 
-A run that is killed leaves at most a torn last line. The reader leaves that line out and the writer cuts it off, so
-that resuming means: skip what `present` names, append the rest.
+Resuming a run that was killed means: skip what `present` names, append the rest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from modelcheck.errors import UsageError
 from modelcheck.facts.files import json_type
+from modelcheck.finetune import json_lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +65,8 @@ def read(path: Path) -> list[Sample]:
     """All samples of a file, without a torn last line. Raises UsageError naming the line that is wrong."""
     samples: dict[tuple[str, int], int] = {}
     found = []
-    for number, sample in _lines(path):
+    for number, line in json_lines.lines(path):
+        sample = _sample(f"{path}:{number}", line)
         earlier = samples.setdefault((sample.item, sample.repeat), number)
         if earlier != number:
             problem = f"item {sample.item[:12]}, repeat {sample.repeat} is already in line {earlier}"
@@ -81,54 +81,8 @@ def present(path: Path) -> set[tuple[str, int]]:
 
 
 def append(path: Path, samples: Iterable[Sample]) -> None:
-    """Add a batch and return when it is on the disk. A torn last line of an earlier run is cut off first."""
-    records = ({name: getattr(sample, name) for name in NAMES} for sample in samples)
-    batch = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
-    fresh = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        _mend(file)
-        file.write(batch.encode("ascii"))
-        file.flush()
-        os.fsync(file.fileno())
-    if fresh:
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-
-
-def _mend(file: IO[bytes]) -> None:
-    if not file.seek(0, os.SEEK_END):
-        return
-    file.seek(-1, os.SEEK_END)
-    if file.read() == b"\n":
-        return
-    file.seek(0)
-    content = file.read()
-    whole = content.rfind(b"\n") + 1
-    if _torn(content[whole:]):
-        file.truncate(whole)
-    else:  # written by hand, without the last newline
-        file.write(b"\n")
-
-
-def _torn(line: bytes) -> bool:
-    try:
-        return not isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return True
-
-
-def _lines(path: Path) -> Iterator[tuple[int, Sample]]:
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n") and _torn(line):
-                    return
-                if line.strip():
-                    yield number, _sample(f"{path}:{number}", line)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
+    """Add a batch and return when it is on the disk."""
+    json_lines.append(path, ({name: getattr(sample, name) for name in NAMES} for sample in samples))
 
 
 def _sample(place: str, line: bytes) -> Sample:

@@ -8,6 +8,7 @@ from typing import Any
 
 from modelcheck.dataset.columns import template_problem
 from modelcheck.dataset.forms import COLUMNS, FORMS
+from modelcheck.errors import UsageError
 from modelcheck.finetune import job
 from modelcheck.finetune.chat import ENDPOINT_KEYS, Endpoint
 from modelcheck.finetune.kinds import (
@@ -34,12 +35,15 @@ from modelcheck.finetune.kinds import (
 )
 from modelcheck.finetune.serving import settings as serving
 from modelcheck.finetune.toml_lines import Place
+from modelcheck.grammar import is_text, load
 
 # A name becomes a part of a test item's name, and pytest cannot select those with `[`, `::` or a dot.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 NAME_WANTED = "letters, digits, - and _ (a test item is called by it)"
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 ACTIONS = ("error", "warn", "off")
+DTYPE = choice("bfloat16", "float16", "float32")
+GRAMMAR_BACKENDS = ("transformers-cfg", "xgrammar")
 NORMALIZE = ("strip", "casefold", "whitespace", "punctuation", "articles", "unicode")
 
 
@@ -73,15 +77,26 @@ def _column(value: Any, _reader: Reader, _at: Place) -> str:
     return value
 
 
+def _grammar(value: Any, reader: Reader, _at: Place) -> str:
+    """As all engines read it, whatever file it came from."""
+    if not isinstance(value, str):
+        raise Wrong
+    try:
+        return load(value if is_text(value) else str(path(value, reader))).text
+    except UsageError as error:
+        raise Wrong(str(error)) from None
+
+
 TASKS = Kind("a folder of tasks, relative to this file", lambda value, reader, _: str(path(value, reader)))
+GRAMMAR = Kind("a grammar's file, relative to this one, or the grammar itself: root ::= ...", _grammar)
 SCHEMA_FILE = Kind("a JSON schema's file, relative to this one", lambda value, reader, _: str(path(value, reader)))
+FOLDER_NAME = Kind("a folder, relative to this one", lambda value, reader, _: str(path(value, reader)))
+FILE_NAME = Kind("a file, relative to this one", lambda value, reader, _: str(path(value, reader)))
 COLUMN = Kind('the name of a column, or a template such as "{title}: {question}"', _column)
 SUITE_NAME = Kind(NAME_WANTED, _name)
 PATTERN = Kind("a regular expression", _pattern)
 CALLABLE = Kind('a function as "package.module:function"', _function)
-COLUMN_TABLE = Table(
-    dict, dict.fromkeys(COLUMNS, COLUMN), later={"criteria": "the judge scorer, whose criteria this column holds,"}
-)
+COLUMN_TABLE = Table(dict, dict.fromkeys(COLUMNS, COLUMN))
 ROWS_KEYS: Mapping[str, Kind] = {
     "path": PATH,
     "hf": TEXT,
@@ -273,11 +288,28 @@ EVAL = Table(
         "strip_thinking": nested(THINKING),
         "batch_size": either(choice("auto"), whole(1)),
         "limit": whole(0),
+        "grammar": GRAMMAR,
+        "grammar_backend": choice(*GRAMMAR_BACKENDS),
         "vllm": nested(VLLM),
         "openai": nested(SERVER),
         "python": PROGRAM,
         "env": TEXT_MAPPING,
     },
+)
+SYSTEM_FILE = Table(lambda path: path, {"path": PATH}, required=("path",))
+ARM = Table(
+    dict,
+    {
+        "name": SUITE_NAME,
+        "system": either(TEXT, nested(SYSTEM_FILE)),
+        "shots": whole(1),
+        "seed": whole(0),
+        "context": COLUMN,
+        "model": TEXT,
+        "revision": TEXT,
+    },
+    required=("name",),
+    later={"openai": "an arm behind an endpoint"},
 )
 AGREEMENT = Table(
     job.Agreement,
@@ -298,9 +330,26 @@ GATE = Table(
         "merged_vs_adapter": nested(AGREEMENT),
         "weights_must_change": FLAG,
         "baseline": TEXT,
+        "must_beat_arms": choice("warn", "fail"),
     },
 )
 NORMALIZED = {"normalize": listed(choice(*NORMALIZE))}
+JUDGE: Mapping[str, Kind] = {
+    **{key: kind for key, kind in ENDPOINT_KEYS.items() if key != "concurrency"},
+    "threads": whole(1),
+    "local": FOLDER_NAME,
+    "dtype": DTYPE,
+    "prompt": FILE_NAME,
+    "votes": whole(1),
+    "temperature": number(0),
+    "max_tokens": whole(1),
+    "scale": listed(whole(0), least=2, most=2),
+    "grades": MAPPING,
+    "parse": choice("json", "last_word"),
+    "unparsable": choice("error", "count"),
+    "calibration": FILE_NAME,
+    "min_agreement": number(0, 1),
+}
 # The options of each type of scorer.
 SCORERS = {
     "exact": Table(dict, NORMALIZED),
@@ -309,7 +358,9 @@ SCORERS = {
     "numeric": Table(dict, {"rtol": number(0), "atol": number(0)}),
     "choice": Table(dict, {"choices": listed(TEXT, least=2)}),
     "json_schema": Table(dict, {"schema": either(SCHEMA_FILE, MAPPING)}, required=("schema",)),
+    "grammar": Table(dict, {"ebnf": GRAMMAR}, required=("ebnf",)),
     "python": Table(dict, {"function": CALLABLE}, required=("function",)),
+    "judge": Table(dict, JUDGE),
     "lm_eval": Table(
         dict,
         {"tasks": listed(TEXT), "metric": TEXT, "num_fewshot": whole(0), "limit": whole(1), "include_path": TASKS},
@@ -317,7 +368,7 @@ SCORERS = {
     ),
     "tool_call": Table(dict, {"ordered": FLAG, "partial": FLAG}),
 }
-LATER_SCORERS = ("judge", "grammar", "command")
+LATER_SCORERS = ("command",)
 SCORER_TYPE = choice(*SCORERS, later=LATER_SCORERS)
 BOUND = number(0, 1)
 SUITE = Table(
@@ -340,13 +391,14 @@ JOB = Table(
     {
         "base": TEXT,
         "revision": TEXT,
-        "dtype": choice("bfloat16", "float16", "float32"),
+        "dtype": DTYPE,
         "isolation": choice("subprocess"),
         "timeout": DURATION,
         "data": MAPPING,
         "train": nested(TRAIN),
         "eval": Kind("a table", _read_eval),
         "suite": Kind("tables [[job.NAME.suite]]", lambda value, _reader, _at: value),
+        "arm": Kind("tables [[job.NAME.arm]]", lambda value, _reader, _at: value),
         "gate": nested(GATE),
     },
     required=("base", "data"),

@@ -51,6 +51,10 @@ class State:
             self._write({**self._read(), stage: {"inputs": key, "result": result}})
         return result
 
+    def kept(self, stage: str) -> dict[str, Any]:
+        """What a stage answered last, whatever it was made of; nothing where it never did."""
+        return dict(self._read().get(stage, {}).get("result", {}))
+
     def _read(self) -> dict[str, Any]:
         try:
             found = json.loads(self._file.read_text(encoding="utf-8"))

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck.finding import Finding, Severity
-from modelcheck.finetune import baseline, identity, preflight, record, training_rules, verdicts
+from modelcheck.finetune import arms, baseline, identity, preflight, record, training_rules, verdicts
 from modelcheck.finetune.aa import stability
 from modelcheck.finetune.artifact import disagreements
 from modelcheck.finetune.hints import Hint, what_is_left
-from modelcheck.finetune.job import Suite
+from modelcheck.finetune.job import Arm, Suite
+from modelcheck.finetune.job_record import AUDITED
+from modelcheck.finetune.judge.notes import notes
+from modelcheck.finetune.judge.preflight import tried
 from modelcheck.finetune.label_preview import terminal
 from modelcheck.finetune.log_evidence import log_evidence
 from modelcheck.finetune.outcome import FAILED, PASSED, WARNED, Outcome, judged
@@ -43,6 +46,7 @@ class Steps:
         steps: dict[str, Step] = {"preflight": self._preflight, "data": self._data}
         steps |= {f"base-{suite.name}": self._base(suite) for suite in job.suites}
         steps |= {f"aa-{suite.name}": self._against_itself(suite) for suite in job.suites if self._aa}
+        steps |= {arm.item: self._arm(arm) for arm in job.arms}
         steps |= {"rehearse": self._rehearse} if job.train.rehearse else {}
         steps |= {"train": self._train, "artifact": self._artifact}
         steps |= {suite.item: self._verdict(suite) for suite in job.suites}
@@ -55,14 +59,21 @@ class Steps:
         work, job = self._work, self._work.job
         training, evaluating = work.worker(job.train), work.worker(job.eval)
         work.expect(training, evaluating)
-        problems = [*preflight.problems(job, work.root, training, evaluating), *baseline.problems(work)]
+        judges = tried(job, work.cache)
+        problems = [
+            *preflight.problems(job, work.root, training, evaluating),
+            *baseline.problems(work),
+            *arms.problems(job),
+            *judges.problems,
+        ]
         if not problems:
             record.before(work, {"train": training.versions, "eval": evaluating.versions})
-        return judged("preflight", [], problems, "\n".join(job.warnings))
+        return judged("preflight", [], problems, "\n".join([*job.warnings, *judges.notes]))
 
     def _data(self) -> Outcome:
         work = self._work
         findings = training_rules.of_files(work.job, work.data, work.base)
+        work.check_arms()
         if any(found.severity is Severity.ERROR for found in findings):
             # A trainer may well stumble over what is told here in words.
             return judged("data", findings, [], "the labels were not audited: mend this first")
@@ -70,18 +81,21 @@ class Steps:
         findings += training_rules.of_labels(work.base, audit)
         page = record.data(work, audit, findings)
         rows = terminal(audit["preview"]["rows"][:SHOWN], colour=False)
-        return judged("data", findings, [], f"what carries loss, more in {page}:\n{rows}")
+        outcome = judged("data", findings, [], f"what carries loss, more in {page}:\n{rows}")
+        return dataclasses.replace(outcome, figures={AUDITED: audit["labels"]["audited"]})
 
     def _base(self, suite: Suite) -> Step:
         def step() -> Outcome:
             job = self._work.job
             run = self._work.base_run(suite)
-            able = plan(run.samples(), verdicts.role(suite), suite.name, self.policy)
+            samples = run.samples()
+            able = plan(samples, verdicts.role(suite), suite.name, self.policy)
             too_small = FAILED if job.gate.require_mde_below_margin else WARNED
             verdict = PASSED if able.reachable or job.eval.limit else too_small
             figures = {"base": able.base, "mde": able.mde, "items": able.items}
             name, message = f"base-{suite.name}", "" if verdict == PASSED else able.message
-            return Outcome(name, verdict, message, "\n".join([able.message, *run.notes]), figures=figures)
+            details = [able.message, *notes(samples), *run.notes]
+            return Outcome(name, verdict, message, "\n".join(details), figures=figures)
 
         return step
 
@@ -91,6 +105,12 @@ class Steps:
             return stability(suite.name, once.samples(), again.samples(), verdicts.role(suite))
 
         return step
+
+    def _arm(self, arm: Arm) -> Step:
+        work = self._work
+        return lambda: verdicts.of_arm(
+            arm, [(s, work.base_run(s), work.arm_run(arm, s)) for s in work.targets], self.policy
+        )
 
     def _rehearse(self) -> Outcome:
         found = self._work.rehearsal(self._of_rehearsal)
@@ -129,15 +149,17 @@ class Steps:
 
     def _verdict(self, suite: Suite) -> Step:
         def step() -> Outcome:
-            base, tuned = self._work.sides(suite)
-            found, left = self._explanations(), self._what_is_left()
-            outcome = verdicts.of_suite(suite, base, tuned, self.policy, found, left)
-            notes = dict.fromkeys(note for run in tuned for note in run.notes)
-            return dataclasses.replace(outcome, details="\n".join(filter(None, [outcome.details, *notes])))
+            work = self._work
+            others = [(arm, work.arm_run(arm, suite)) for arm in work.job.arms if suite in work.targets]
+            base, tuned = work.sides(suite)
+            found, left = self._explanations(), self.what_is_left()
+            outcome = verdicts.of_suite(suite, base, tuned, self.policy, found, left, others)
+            more = dict.fromkeys(note for run in tuned for note in run.notes)
+            return dataclasses.replace(outcome, details="\n".join(filter(None, [outcome.details, *more])))
 
         return step
 
-    def _what_is_left(self) -> Hint | None:
+    def what_is_left(self) -> Hint | None:
         """What the loss of the first seed says where no finding explains a failure; a short run says nothing."""
         recipe, _ = next(iter(self._work.trained().values()))
         lines = recipe.log.read_text(encoding="utf-8").splitlines() if recipe.log.exists() else []

@@ -33,7 +33,7 @@ REHEARSED = ("learning-rate-not-applied", "non-finite-loss")
 def of_files(job: Job, data: JobData, base: Path) -> list[Finding]:
     """Everything that files tell: the base, with the job's template, and the rows."""
     template = None if job.data.template == "tokenizer" else str(job.data.template)
-    options = Options(chat_template=template, ignore=("dataset",))
+    options = Options(chat_template=template, grammar=job.eval.grammar, ignore=("dataset",))
     return [*data_audit.audit(job, data, base).findings, *_lint(base, options)]
 
 

@@ -79,12 +79,14 @@ class Policy:
     power            the probability with which a real difference is to be found, for planning
     on_inconclusive  fail, warn or xfail; None: fail in CI for a guard that is already seen below its margin, else warn
     ci               this is a run in CI
+    must_beat_arms   warn or fail: what a tuned model does that is not surely better than every arm
     smoke            only some items are asked, to see that everything runs: every verdict is SMOKE
     """
 
     alpha: float = 0.05
     power: float = 0.8
     on_inconclusive: str | None = None
+    must_beat_arms: str = "warn"
     ci: bool = False
     smoke: bool = False
 
@@ -167,6 +169,11 @@ class Result:
     worst: tuple[Item, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def against(self) -> str:
+        """What the tuned model is held against: the base, or what a metric such as `vs few-shot` names."""
+        return self.metric.removeprefix("vs ") if self.metric.startswith("vs ") else "base"
+
 
 def decide(lower: float, upper: float, at_least: float | None, at_most: float | None) -> Verdict:
     """PASS where both bounds keep to the limits, FAIL where one limit lies beyond both bounds."""
@@ -178,6 +185,8 @@ def decide(lower: float, upper: float, at_least: float | None, at_most: float | 
 
 def consequence(result: Result, policy: Policy) -> str:
     """What the verdict does to the run: pass, fail, warn, xfail or smoke."""
+    if result.role == "arm" and result.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+        return policy.must_beat_arms
     if result.verdict is not Verdict.INCONCLUSIVE:
         return result.verdict.lower()
     if policy.on_inconclusive is not None:

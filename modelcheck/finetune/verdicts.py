@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from modelcheck import packs
 from modelcheck.finding import Finding, Severity
-from modelcheck.finetune import rates
+from modelcheck.finetune import arm_verdict, rates
 from modelcheck.finetune.evaluation import Evaluated
 from modelcheck.finetune.gate import compare, pair
-from modelcheck.finetune.hints import Hint, explaining
-from modelcheck.finetune.job import Gate, Job, Suite
-from modelcheck.finetune.messages import message
+from modelcheck.finetune.hints import Hint, explaining, unexplained
+from modelcheck.finetune.job import Arm, Gate, Job, Suite
+from modelcheck.finetune.messages import NEXT, message
 from modelcheck.finetune.outcome import EXPECTED, FAILED, PASSED, SMOKE, WARNED, Outcome
 from modelcheck.finetune.report import UNEXPLAINED
 from modelcheck.finetune.samples import Sample
@@ -31,6 +31,7 @@ from modelcheck.finetune.verdict import (
 from modelcheck.manual import symptoms
 
 Sides = tuple[Evaluated, list[Evaluated]]
+Arms = Iterable[tuple[Arm, Evaluated]]
 Found = Iterable[tuple[str, Finding]]
 WORST_FIRST = (FAILED, EXPECTED, WARNED, SMOKE)
 # What a suite that names no margin may lose against a blessed model.
@@ -43,6 +44,7 @@ def policy(job: Job) -> Policy:
         alpha=job.gate.alpha,
         power=job.gate.power,
         on_inconclusive=job.gate.on_inconclusive,
+        must_beat_arms=job.gate.must_beat_arms,
         ci=os.environ.get("CI", "").lower() not in ("", "0", "false"),
         smoke=job.eval.limit > 0,
     )
@@ -58,11 +60,42 @@ def role(suite: Suite) -> Role:
 
 
 def of_suite(
-    suite: Suite, base: Evaluated, tuned: Sequence[Evaluated], by: Policy, found: Found, left: Hint | None = None
+    suite: Suite,
+    base: Evaluated,
+    tuned: Sequence[Evaluated],
+    by: Policy,
+    found: Found,
+    left: Hint | None = None,
+    arms: Arms = (),
 ) -> Outcome:
-    """The verdict of one suite. `left` is what may explain a target where nothing that was found does."""
-    result = compare(base.samples(), *_samples(tuned), role=role(suite), suite=suite.name, policy=by)
-    return _outcome(suite.item, [result], by, found, left if result.role == "target" else None)
+    """The verdict of one suite: against the base, and then against every arm that answered it.
+
+    `left` is what may explain a target where nothing that was found does.
+    """
+    before, after = base.samples(), _samples(tuned)
+    result = compare(before, *after, role=role(suite), suite=suite.name, policy=by)
+    others = {arm.name: run.samples() for arm, run in arms}
+    results = [result, *arm_verdict.against(others, before, after, suite.name, by)]
+    return _outcome(suite.item, results, by, found, left if result.role == "target" else None)
+
+
+def of_arm(arm: Arm, sides: Iterable[tuple[Suite, Evaluated, Evaluated]], by: Policy) -> Outcome:
+    """What an arm reaches before anything is trained: a warning where it is as much as training is to reach.
+
+    `sides` are (suite, the base's answers, the arm's). They are no results: nothing is asked of an arm.
+    """
+    told, reached, figures = [], [], {}
+    for suite, base, other in sides:
+        before, after = base.samples(), other.samples()
+        gain = compare(before, after, role=role(suite), suite=suite.name, policy=by, same_prompts=False)
+        line = arm_verdict.gained(arm, gain, before, after)
+        told.append(line)
+        figures[f"{suite.name} gain"] = gain.value
+        if gain.value >= (suite.min_gain or 0.0) and not by.smoke:
+            reached.append(
+                f"training may not be needed: {line}; next: {NEXT['arm']}, or ask more of training (min_gain)"
+            )
+    return Outcome(arm.item, WARNED if reached else PASSED, "\n".join(reached), "\n".join(told), figures=figures)
 
 
 def of_baseline(
@@ -113,7 +146,7 @@ def _outcome(item: str, judged: Iterable[Result], by: Policy, found: Found, left
     if left and not explaining(results, hints):
         hints = [left]
     lines = [f"{r.verdict}: {message(r, hints)}" for r in results if r.verdict is not Verdict.PASS]
-    if any(result.verdict is Verdict.FAIL for result in results):
+    if any(map(unexplained, results)):
         lines += [f"hint: {hint.message} ({hint.source})" for hint in explaining(results, hints)] or [
             f"hint: {UNEXPLAINED}"
         ]

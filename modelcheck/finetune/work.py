@@ -12,12 +12,13 @@ from typing import Any
 
 from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError
+from modelcheck.finetune import arms
 from modelcheck.finetune.aa import disturbed
 from modelcheck.finetune.data import JobData, load
 from modelcheck.finetune.evaluation import Evaluated, Evaluation, base_folder, prompt_of, request, rows_of
 from modelcheck.finetune.gate import check_manifests
 from modelcheck.finetune.identity import content
-from modelcheck.finetune.job import Job, Suite
+from modelcheck.finetune.job import Arm, Job, Suite
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.recipe import Recipe
 from modelcheck.finetune.refusals import StageFailed, refusal
@@ -40,11 +41,12 @@ class Work:
     def __init__(self, job: Job, workers: Workers, say: Say) -> None:
         self.job, self._workers, self._say = job, workers, say
         self.root = job.file.parent / FOLDER
+        self.cache = self.root / "cache"
         self.state = State(self.root / job.name)
         self._stack = ExitStack()
-        self._prompts_of: dict[Path, Prompts] = {}
+        self._prompts_of: dict[tuple[Path, bool], Prompts] = {}
         self._recipes: dict[int, Recipe] = {}
-        self._answered: dict[tuple[str, Path], Evaluated] = {}
+        self._answered: dict[tuple[str, Path, str | None], Evaluated] = {}
 
     def close(self) -> None:
         """End what renders prompts."""
@@ -73,14 +75,14 @@ class Work:
                 path.write_text(text, encoding="utf-8")
         return folder
 
-    def prompts(self, folder: Path) -> Prompts:
-        """The prompts of a model, under the template and the arguments of the job."""
-        if folder not in self._prompts_of:
-            template = self.job.data.template
+    def prompts(self, folder: Path, *, foreign: bool = False) -> Prompts:
+        """The prompts of a model by the template and the arguments of the job; a foreign one has its own template."""
+        if (folder, foreign) not in self._prompts_of:
+            template = "tokenizer" if foreign else self.job.data.template
             text = None if template == "tokenizer" else Path(template).read_text(encoding="utf-8")
             made = Prompts(folder, text, self.job.eval.template_args, self._clock)
-            self._prompts_of[folder] = self._stack.enter_context(made)
-        return self._prompts_of[folder]
+            self._prompts_of[folder, foreign] = self._stack.enter_context(made)
+        return self._prompts_of[folder, foreign]
 
     @property
     def _clock(self) -> str:
@@ -192,7 +194,7 @@ class Work:
     def _answers_of(self, folder: Path) -> dict[str, Any]:
         """What the evaluation's engine answers for a folder to the first prompts, which it must be able to load."""
         place, rows = self.job.eval, zip(self.data.train, self.prompt_ids[:REHEARSED], strict=False)
-        put = {str(number): prompt_of(row, ids) for number, (row, ids) in enumerate(rows)}
+        put = {str(number): prompt_of(row, ids, row.prompt) for number, (row, ids) in enumerate(rows)}
         asked = request(self.job, folder, put, self.prompts(self.base).stop_ids)
         answer = self.worker(place).ask(asked, self.job.timeout)
         if isinstance(answer, Failed):
@@ -282,12 +284,50 @@ class Work:
             check_manifests(base.manifest, run.manifest)
         return base, tuned
 
-    def _evaluated(self, suite: Suite, items: tuple[Example, ...], folder: Path) -> Evaluated:
-        if (suite.name, folder) not in self._answered:
-            self._answered[suite.name, folder] = self._evaluation(suite, items, folder, self.job)
-        return self._answered[suite.name, folder]
+    def _evaluated(self, suite: Suite, items: tuple[Example, ...], folder: Path, arm: Arm | None = None) -> Evaluated:
+        key = suite.name, folder, arm.name if arm else None
+        if key not in self._answered:
+            self._answered[key] = self._evaluation(suite, items, folder, self.job, arm)
+        return self._answered[key]
 
-    def _evaluation(self, suite: Suite, items: tuple[Example, ...], folder: Path, job: Job) -> Evaluated:
+    def _evaluation(
+        self, suite: Suite, items: tuple[Example, ...], folder: Path, job: Job, arm: Arm | None = None
+    ) -> Evaluated:
         limit = job.eval.limit or len(items)
-        evaluation = Evaluation(job, suite, items[:limit], folder, self.root / "cache")
-        return evaluation.run(self.worker(job.eval), self.prompts(folder), self._say)
+        evaluation = Evaluation(job, suite, items[:limit], folder, self.cache)
+        prompts = self.prompts(folder, foreign=arm is not None and arm.model is not None)
+        if arm is not None:
+            evaluation = dataclasses.replace(evaluation, chat=self.asking[arm.name].messages)
+            arms.check_prompts(arm, self.asking[arm.name], evaluation, prompts)
+        return evaluation.run(self.worker(job.eval), prompts, self._say)
+
+    # Arms.
+
+    @property
+    def targets(self) -> list[Suite]:
+        """The suites that arms answer."""
+        return [suite for suite in self.job.suites if suite.role == "target"]
+
+    @cached_property
+    def _arm_folders(self) -> dict[str, Path]:
+        return {arm.name: arms.folder(arm, self.base) for arm in self.job.arms}
+
+    @cached_property
+    def asking(self) -> dict[str, arms.Asking]:
+        """{arm: how it asks}. Its examples are never rows that a suite asks, the mirror's included."""
+        return {arm.name: arms.asking(arm, self.data, [*self.data.held_out, *self._aimed]) for arm in self.job.arms}
+
+    def check_arms(self) -> None:
+        """Raise UsageError for what an arm cannot ask, naming rows, before anything is asked."""
+        for arm in self.job.arms:
+            arms.check_rows(arm, self.asking[arm.name], self._aimed)
+
+    @property
+    def _aimed(self) -> list[Example]:
+        return [item for suite in self.targets for item in self.data.suites[suite.name]]
+
+    def arm_run(self, arm: Arm, suite: Suite) -> Evaluated:
+        """An arm's answers to a suite. Raises UsageError where the model cannot be asked in that way."""
+        made = self._evaluated(suite, self.data.suites[suite.name], self._arm_folders[arm.name], arm)
+        check_manifests(self.base_run(suite).manifest, made.manifest, arms.differing(arm))
+        return made

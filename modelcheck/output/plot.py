@@ -9,6 +9,8 @@ from itertools import pairwise
 
 from modelcheck.facts.norm_histogram import NormHistogram
 
+from .axis import Tick
+
 # The picture, in units of the SVG, and the frame in which bars stand.
 WIDTH, HEIGHT = 480, 280
 LEFT, RIGHT, TOP, BOTTOM = 58, 466, 30, 224
@@ -31,14 +33,6 @@ class Bar:
     height: float
     label: str
     rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A place on an axis and the number there."""
-
-    place: float
-    label: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from support import run
 from modelcheck import UsageError, tiny
 from modelcheck.finetune.data import load
 from modelcheck.finetune.init_job import init_job
-from modelcheck.finetune.job import Job
+from modelcheck.finetune.job import Arm, Job
 from modelcheck.finetune.job_file import read_jobs
 from modelcheck.testing import write_overlay
 
@@ -39,6 +39,14 @@ def test_a_folder_with_training_and_evaluation_rows(folder: Path) -> None:
     assert "# 12 rows" in text
     rows = load(job)
     assert (len(rows.train), len(rows.eval), len(rows.mirror)) == (12, 2, 3)
+
+
+def test_the_arm_that_it_shows_is_one(folder: Path) -> None:
+    _, text = written(folder, "base/data")
+    shown = text.replace("# [[job.data.arm]]", "[[job.data.arm]]").replace('# name = "few', 'name = "few')
+    (folder / "modelcheck.toml").write_text(shown.replace("# shots", "shots"))
+    [job] = read_jobs(folder / "modelcheck.toml").values()
+    assert job.arms == (Arm("few-shot", shots=3),)
 
 
 def test_a_file_without_evaluation_rows_is_judged_by_the_mirror(folder: Path) -> None:

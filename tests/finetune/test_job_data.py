@@ -41,6 +41,12 @@ def test_the_mirror_is_a_verbatim_part_of_training_which_the_seed_fixes(tmp_path
     assert drawn[0].held_out == ()
 
 
+def test_a_row_keeps_its_own_columns_for_scorers_and_arms(tmp_path: Path) -> None:
+    train = jsonl(tmp_path / "train.jsonl", [{"prompt": "q", "completion": "a", "passage": "p", "words": 1}])
+    [row] = load(job(Data(train))).own
+    assert row.fields == {"prompt": "q", "completion": "a", "passage": "p", "words": 1}
+
+
 def test_a_mirror_holds_no_row_twice_and_not_more_than_there_are(tmp_path: Path) -> None:
     rows = [{"prompt": "a", "completion": "b"}] * 3 + [{"prompt": "c", "completion": "d"}]
     data = load(job(Data(jsonl(tmp_path / "train.jsonl", rows), mirror=Mirror(10))))

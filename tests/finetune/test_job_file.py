@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelcheck import settings
-from modelcheck.finetune.job import Generation, Job, Mirror, Scorer
+from modelcheck.finetune.job import Arm, Generation, Job, Mirror, Scorer
 from modelcheck.finetune.job_file import JobFileError, is_job_file, read_jobs
 from modelcheck.finetune.toml_lines import lines
 
@@ -71,10 +71,16 @@ def test_every_key_of_the_schema_arrives(tmp_path: Path) -> None:
     assert (job.eval.runs, job.eval.strip_thinking and job.eval.strip_thinking.unclosed) == (5, "keep")
     assert [(s.role, s.scorer.type) for s in job.suites] == [
         ("target", "numeric"), ("guard", "regex"), ("guard", "choice"), ("guard", "contains"), ("guard", "python"),
-        ("floor", "json_schema"),
+        ("guard", "judge"), ("floor", "json_schema"),
     ]  # fmt: skip
+    judge = job.suites[-2].scorer.options
+    assert (judge["base_url"], judge["prompt"]) == ("https://api.example.com/v1", str(tmp_path / "judge.md"))
     assert job.suites[-1].scorer.options == {"schema": str(tmp_path / "out.json")}
-    assert job.gate.length_ratio == (0.5, 2.0)
+    assert job.arms == (
+        Arm("brief", "Answer with one word.", 4, 1),
+        Arm("larger", tmp_path / "prompt.txt", context="{title}: {passage}", model="microsoft/phi-4", revision=COMMIT),
+    )
+    assert (job.gate.length_ratio, job.gate.must_beat_arms) == ((0.5, 2.0), "fail")
     assert job.warnings == ()
 
 
@@ -101,8 +107,16 @@ WRONG = {
     "true is no number": (("0.05", "true"), "14: job.tiny.suite[1].margin: is true, expected a number"),
     "a time without unit": (('"90m"', '"90"'), '4: job.tiny.timeout: is "90", expected a time such as "45s"'),
     "a scorer of the next issue": (
-        ('"exact"', '"judge"'),
-        '15: job.tiny.suite[1].scorer.type: "judge" is not available yet; available: "exact", "contains", "regex"',
+        ('"exact"', '"command"'),
+        '15: job.tiny.suite[1].scorer.type: "command" is not available yet; available: "exact", "contains", "regex"',
+    ),
+    "a key in the file": (
+        ('"exact", normalize = ["strip"]', '"judge", api_key = "sk-1"'),
+        "15: job.tiny.suite[1].scorer.api_key: a key in a job file is not taken: put the key into an environment",
+    ),
+    "a judge's option": (
+        ('"exact", normalize = ["strip"]', '"judge", votes = 0'),
+        "15: job.tiny.suite[1].scorer.votes: is 0, expected a whole number from 1 up",
     ),
     "a misspelt scorer": (('"exact"', '"exakt"'), "did you mean 'exact'?"),
     "a scorer's option": (
@@ -147,6 +161,35 @@ LATER = {
 def test_what_is_to_come_is_refused_by_name(tmp_path: Path, table: str, expected: str) -> None:
     [error] = errors(tmp_path, f"{SMALL}\n{table}\n")
     assert expected in error
+
+
+ARM = SMALL.replace('"guard"\nmargin', '"target"\nmin_gain') + '\n[[job.tiny.arm]]\nname = "few"\nshots = 3\n'
+WRONG_ARMS = {
+    "asks as the base": (("shots = 3\n", ""), "17: job.tiny.arm[1]: asks as the base is asked: give it system, "),
+    "no name": (('name = "few"\n', ""), "17: job.tiny.arm[1]: lacks name"),
+    "no shots": (("shots = 3", "shots = 0"), "19: job.tiny.arm[1].shots: is 0, expected a whole number from 1 up"),
+    "a seed of nothing": (("shots = 3", 'system = "x"\nseed = 1'), "20: job.tiny.arm[1].seed: belongs to shots"),
+    "a revision of nothing": (("shots = 3", 'shots = 3\nrevision = "a"'), "20: job.tiny.arm[1].revision: belongs to m"),
+    "a system prompt that is none": (("shots = 3", "system = 3"), "19: job.tiny.arm[1].system: is 3, expected a text"),
+    "a file's other key": (("shots = 3", 'system = { file = "x" }'), "19: job.tiny.arm[1].system.file: unknown key"),
+    "a context with a format": (("shots = 3", 'context = "{a:>3}"'), "19: job.tiny.arm[1].context: template '{a:>3}'"),
+    "an endpoint": (("shots = 3", "openai = {}"), "19: job.tiny.arm[1].openai: an arm behind an endpoint is not avail"),
+    "two of one name": (("shots = 3", 'shots = 3\n[[job.tiny.arm]]\nname = "few"\nshots = 4'), "2 arms are called"),
+    "one table": (("[[job.tiny.arm]]", "[job.tiny.arm]"), "17: job.tiny.arm: expected tables [[job.tiny.arm]]"),
+    "nothing to reach": (('"target"\nmin_gain', '"guard"\nmargin'), "17: job.tiny.arm[1]: arms answer the suites"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "expected"), WRONG_ARMS.values(), ids=WRONG_ARMS)
+def test_a_wrong_arm_is_told_with_its_line(tmp_path: Path, change: tuple[str, str], expected: str) -> None:
+    assert change[0] in ARM
+    said = errors(tmp_path, ARM.replace(*change))
+    assert [error for error in said if expected in error], said
+
+
+def test_another_model_without_a_commit_is_a_warning(tmp_path: Path) -> None:
+    [job] = read(tmp_path, ARM.replace("shots = 3", 'model = "org/larger"')).values()
+    assert any('arm few: model "org/larger" has no commit as revision' in warning for warning in job.warnings)
 
 
 def test_all_errors_are_told_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
@@ -250,6 +293,7 @@ def test_the_guide_shows_a_job_and_every_key_with_its_default(tmp_path: Path) ->
         data.Generation,
         data.Gate,
         data.Suite,
+        data.Arm,
     )
     keys = {f.name for cls in classes for f in fields(cls)}
     assert {key for key in keys if f"`{key}" not in table} == set()

@@ -113,7 +113,7 @@ def test_a_real_model_is_tuned_resumed_and_judged(job: Path, record_property: Ca
     output, _ = second.communicate()
     made = job / ".modelcheck" / "smollm2"
     REPORTS.mkdir(parents=True, exist_ok=True)
-    for name in ("report.md", "gate.json"):
+    for name in ("report.html", "report.md", "gate.json"):
         if (made / name).exists():
             shutil.copyfile(made / name, REPORTS / f"smollm2-{name}")
     assert second.returncode == 0, output

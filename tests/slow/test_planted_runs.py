@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from browsing import DESK, PHONE, TABLET, Reader, assert_fits, keep_pictures, unfold
+from pages import Page, results_shown
 from planted import REHEARSING, TRAINED, Fault, Results, first_failure, results, say, tiny_job
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    folder = tmp_path_factory.mktemp("planted")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("planted")
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> Results:
     for name, fault in REHEARSING.items():
         fault.plant(tiny_job(folder / name, name, rows=64))
     for name, fault in TRAINED.items():
@@ -37,3 +45,18 @@ def test_it_fails_at_the_first_step_that_could_know(
 def test_healthy_seeds_pass(seed: int, found: Results) -> None:
     assert first_failure(found[f"seed{seed}"]) == ("", "")
     assert {kind for kind, _ in found[f"seed{seed}"].values()} == {"passed"}
+
+
+@pytest.mark.parametrize("name", ["seed0", "forgetting"])
+def test_its_report_says_in_a_browser_what_gate_json_says(
+    name: str, found: Results, folder: Path, reader: Reader
+) -> None:
+    made = folder / name / ".modelcheck" / name
+    document = json.loads((made / "gate.json").read_text())
+    page = reader.open(made / "report.html")
+    shown = results_shown(Page(page.content()))
+    assert shown == [{key: result[key] for key in shown[0]} for result in document["results"]]
+    assert page.inner_text(".answer .word") == {"pass": "Passed", "fail": "Failed"}[document["consequence"]]
+    unfold(page)
+    assert_fits(page, DESK, TABLET, PHONE)
+    keep_pictures(reader, made / "report.html", f"job-{name}")

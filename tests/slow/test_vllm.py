@@ -17,11 +17,13 @@ from modelcheck.finetune import samples
 from modelcheck.finetune.chat import Endpoint
 from modelcheck.finetune.data import load
 from modelcheck.finetune.evaluation import Evaluation
+from modelcheck.finetune.grammar.recognize import Recognizer
 from modelcheck.finetune.job import Generation, OpenAi, Serve
 from modelcheck.finetune.job_file import read_jobs
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.stage import Done, Worker
 from modelcheck.finetune.workers import Workers
+from modelcheck.grammar import load as read_grammar
 
 pytestmark = pytest.mark.vllm
 LIMIT = 300.0
@@ -134,6 +136,16 @@ def test_greedy_answers_are_those_of_transformers(
     assert equal >= 0.99 * len(prompts)
     # Where they part, both tokens are as likely as roundings of the dtype let anybody tell.
     assert widest <= {"float32": 1e-3, "bfloat16": 0.15}[dtype]
+
+
+@pytest.mark.parametrize("grammar", ['root ::= "yes" | "no"', 'root ::= "score=" [0-9] [0-9]? ";"'])
+def test_answers_are_held_to_a_grammar(
+    grammar: str, job: tuple[Path, object], prompts: dict[str, list[int]], vllm: Worker
+) -> None:
+    read, some = read_grammar(grammar), dict(list(prompts.items())[:50])
+    found = answers(vllm, job[0] / "base", some, engine={**ENGINE, "grammar": read.text})
+    conforms = Recognizer(read).conforms
+    assert [answer["text"] for answer in found.values() if not conforms(answer["text"])] == []
 
 
 def test_the_memory_of_an_engine_is_given_back(

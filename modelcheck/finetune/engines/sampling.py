@@ -33,9 +33,14 @@ class Draw(LogitsProcessor):
         return scores.float() - noise.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
-def processors(gen: Generation, keys: Sequence[str], device: Any) -> LogitsProcessorList:
-    """What stands between logits and choice for a batch, in transformers' own order; nothing more when greedy."""
-    chain = LogitsProcessorList()
+def processors(
+    gen: Generation, keys: Sequence[str], device: Any, first: Sequence[LogitsProcessor] = ()
+) -> LogitsProcessorList:
+    """What stands between logits and choice for a batch, in transformers' own order; nothing more when greedy.
+
+    `first` says which tokens there are to choose among.
+    """
+    chain = LogitsProcessorList(first)
     if gen.greedy:
         return chain
     chain.append(warpers.TemperatureLogitsWarper(gen.temperature))

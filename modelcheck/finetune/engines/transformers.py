@@ -8,11 +8,14 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from modelcheck.errors import UsageError
 from modelcheck.finetune.engines.answer import Answer, Prompt, read
 from modelcheck.finetune.engines.sampling import processors
+from modelcheck.finetune.grammar.constraint import Constraint, spelling
 from modelcheck.finetune.identity import identity
 from modelcheck.finetune.job import Generation
 from modelcheck.finetune.protocol import StageError
+from modelcheck.grammar import load
 
 LARGEST_BATCH = 64
 
@@ -20,11 +23,18 @@ LARGEST_BATCH = 64
 class Engine:
     """A checkpoint folder (or hub id) that answers prompts of token ids.
 
-    `batch_size` of `auto` is halved for as long as memory does not suffice.
+    `batch_size` of `auto` is halved for as long as memory does not suffice. Answers are texts of `grammar`, if given.
     """
 
-    def __init__(self, folder: str, dtype: str, batch_size: int | str = "auto") -> None:
-        self._batch_size = batch_size
+    def __init__(
+        self,
+        folder: str,
+        dtype: str,
+        batch_size: int | str = "auto",
+        grammar: str | None = None,
+        grammar_backend: str = "transformers-cfg",
+    ) -> None:
+        self._batch_size, self._grammar, self._grammar_backend = batch_size, grammar, grammar_backend
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
             loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
@@ -41,10 +51,13 @@ class Engine:
         """Answers in batches, the longest prompts first."""
         waiting = sorted(prompts, key=lambda key: -len(prompts[key].ids))
         size = LARGEST_BATCH if self._batch_size == "auto" else int(self._batch_size)
+        constraint = self._constraint(stop_ids)
         while waiting:
             keys = waiting[:size]
             try:
-                found = self._batch(keys, [prompts[key].ids for key in keys], gen, stop_ids)
+                found = self._batch(keys, [prompts[key].ids for key in keys], gen, stop_ids, constraint)
+            except UsageError as error:
+                raise StageError(f"eval.grammar: {error}") from None
             except torch.OutOfMemoryError:
                 if self._batch_size != "auto" or size == 1:
                     raise StageError(
@@ -56,8 +69,21 @@ class Engine:
             yield found
             waiting = waiting[len(keys) :]
 
+    def _constraint(self, stop_ids: Sequence[int]) -> Constraint | None:
+        if self._grammar is None:
+            return None
+        try:
+            return Constraint.of(load(self._grammar), spelling(self.tokenizer), stop_ids, self._grammar_backend)
+        except UsageError as error:
+            raise StageError(f"eval.grammar: {error}") from None
+
     def _batch(
-        self, keys: Sequence[str], prompts: Sequence[Sequence[int]], gen: Generation, stop_ids: Sequence[int]
+        self,
+        keys: Sequence[str],
+        prompts: Sequence[Sequence[int]],
+        gen: Generation,
+        stop_ids: Sequence[int],
+        constraint: Constraint | None,
     ) -> list[Answer]:
         width = max(map(len, prompts))
         # What pads is masked out: any id does.
@@ -68,7 +94,9 @@ class Engine:
                 input_ids=ids,
                 attention_mask=mask,
                 generation_config=pinned(gen, stop_ids),
-                logits_processor=processors(gen, keys, self.model.device),
+                logits_processor=processors(
+                    gen, keys, self.model.device, [constraint.processor()] if constraint else []
+                ),
                 **({"tokenizer": self.tokenizer} if gen.stop else {}),
             )
         rows = output[:, width:].tolist()

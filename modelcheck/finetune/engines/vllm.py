@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 from vllm import LLM, SamplingParams, TokensPrompt
-from vllm.sampling_params import RequestOutputKind
+from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 from modelcheck.finetune.engines.answer import Answer, Prompt, read
 from modelcheck.finetune.engines.seeds import seed_of
@@ -37,10 +37,18 @@ class Engine:
     """A checkpoint folder (or hub id) that vLLM has loaded.
 
     `settings` and `args` are arguments of vLLM's `LLM`; what is None is left to vLLM. Several replicas
-    (`data_parallel_size`) are the business of vLLM's server: `LLM` refuses them.
+    (`data_parallel_size`) are the business of vLLM's server: `LLM` refuses them. `grammar` is what answers are held to.
     """
 
-    def __init__(self, folder: str, dtype: str, args: Mapping[str, Any] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: str,
+        dtype: str,
+        args: Mapping[str, Any] | None = None,
+        grammar: str | None = None,
+        **settings: Any,
+    ) -> None:
+        self._grammar = grammar
         given = {name: value for name, value in settings.items() if value is not None}
         args = args or {}
         if twice := sorted(args.keys() & (SAID_ELSEWHERE.keys() | settings.keys())):
@@ -66,7 +74,7 @@ class Engine:
         try:
             asked = [TokensPrompt(prompt_token_ids=list(prompt.ids)) for prompt in prompts.values()]
             for key, inputs in zip(prompts, self._llm.renderer.render_cmpl(asked), strict=True):
-                engine.add_request(key, inputs, pinned(gen, stop_ids, seed_of(key, gen.seed)))
+                engine.add_request(key, inputs, pinned(gen, stop_ids, seed_of(key, gen.seed), self._grammar))
             while engine.has_unfinished_requests():
                 ended = [output for output in engine.step() if output.finished]
                 if ended:
@@ -86,7 +94,7 @@ class Engine:
         self._llm.llm_engine.engine_core.shutdown()
 
 
-def pinned(gen: Generation, stop_ids: Sequence[int], seed: int) -> SamplingParams:
+def pinned(gen: Generation, stop_ids: Sequence[int], seed: int, grammar: str | None = None) -> SamplingParams:
     """The sampling parameters of one answer, none of them left open. Only `stop_ids` and `gen.stop` end it."""
     return SamplingParams(
         n=1,
@@ -100,7 +108,7 @@ def pinned(gen: Generation, stop_ids: Sequence[int], seed: int) -> SamplingParam
         logit_bias=None,
         allowed_token_ids=None,
         bad_words=None,
-        structured_outputs=None,
+        structured_outputs=StructuredOutputsParams(grammar=grammar) if grammar else None,
         seed=seed,
         max_tokens=gen.max_tokens,
         min_tokens=0,

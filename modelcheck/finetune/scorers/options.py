@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
 from modelcheck.dataset.example import Example
@@ -22,14 +23,31 @@ class Scored:
 
 # (answer, item) -> what the answer is worth
 Scorer = Callable[[str, Example], "float | Scored"]
+
+
+@dataclass(frozen=True, slots=True)
+class InLots:
+    """A scorer that is better given many answers at once, about `lot` of them: it waits for somebody else.
+
+    `decides` is what of its settings decides a score, for the manifest of an evaluation.
+    """
+
+    scores: Callable[[Sequence[tuple[str, Example]]], list[Scored]]
+    lot: int
+    decides: Mapping[str, Any]
+
+
 NEEDED: Any = object()
 
 
 class Options:
-    """One scorer's table of a job, with the place it stands at for messages."""
+    """One scorer's table of a job, with the place it stands at for messages.
 
-    def __init__(self, table: Mapping[str, Any], place: str) -> None:
-        self.table, self.place = table, place
+    `cache` is a folder for what a scorer has been told by others; None keeps nothing.
+    """
+
+    def __init__(self, table: Mapping[str, Any], place: str, cache: Path | None = None) -> None:
+        self.table, self.place, self.cache = table, place, cache
         self.known: list[str] = []
 
     def take(self, name: str, kind: type[T], wanted: str, default: T = NEEDED) -> T:

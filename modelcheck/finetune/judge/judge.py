@@ -1,0 +1,111 @@
+"""The judge as a scorer: what it has not judged yet is asked for, what cannot be read is asked for once more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from tempfile import gettempdir
+
+from modelcheck.dataset.example import Example
+from modelcheck.errors import UsageError
+from modelcheck.finetune.judge import reply
+from modelcheck.finetune.judge.asking import Asked, Question, Server
+from modelcheck.finetune.judge.cache import Verdicts, key_of
+from modelcheck.finetune.judge.local import Local
+from modelcheck.finetune.judge.question import Case, messages
+from modelcheck.finetune.judge.reply import Vote
+from modelcheck.finetune.judge.settings import Settings
+from modelcheck.finetune.judge.settings import read as read_settings
+from modelcheck.finetune.scorers.options import Options, Scored
+
+# Seeds of a second attempt lie beyond those of all votes.
+AGAIN = 10_000
+UNREAD = Vote(None)
+EMPTY = "the answer is empty: nothing to judge"
+# What an answer without any verdict is worth until the gate widens its interval by it.
+UNJUDGED = 0.5
+
+
+class Judge:
+    """Scores answers. `place` begins its messages, `asked` is what is asked, `verdicts` what has been answered."""
+
+    def __init__(self, settings: Settings, asked: Asked, verdicts: Verdicts, place: str) -> None:
+        self.settings, self.asked, self._verdicts, self._place = settings, asked, verdicts, place
+
+    @classmethod
+    def of(cls, options: Options) -> Judge:
+        """The judge that a scorer's table describes. Raises UsageError naming the option that is wrong."""
+        settings = read_settings(options)
+        logs = options.cache.parent / "logs" if options.cache else Path(gettempdir())
+        asked = Local(settings, logs / "judge.log") if settings.local else Server(settings)
+        return cls(settings, asked, Verdicts(options.cache, settings.key), options.place)
+
+    def scores(self, pairs: Sequence[tuple[str, Example]]) -> list[Scored]:
+        """What answers are worth, with `reason`, `verdicts` (null: unparsable) and, if there is none, `unjudged`.
+
+        Raises UsageError where the judge cannot be asked, or a vote stays unparsable and that is an error.
+        """
+        cases = [Case.of(answer, item) for answer, item in pairs]
+        self._vote([case for case in cases if case.answer.strip()])
+        return [self._score(case) for case in cases]
+
+    def reply(self, case: Case) -> tuple[str, Vote | None]:
+        """One reply and the vote in it, asked for whatever is known, and not kept. Raises UsageError."""
+        heard: dict[str, str] = {}
+        self.asked.ask({"trial 0": self._question(case, 0)}, heard.__setitem__)
+        [text] = heard.values()
+        return text, self._read(text)
+
+    def _vote(self, cases: Sequence[Case]) -> None:
+        wanted = {key_of(case, vote): (case, vote) for case in cases for vote in range(self.settings.votes)}
+        missing = {key: asked for key, asked in wanted.items() if self._verdicts.get(key) is None}
+        first = {key: self._question(case, vote) for key, (case, vote) in missing.items()}
+        unread = self._ask(first)
+        second = {key: self._question(missing[key][0], missing[key][1] + AGAIN) for key in unread}
+        for key, text in self._ask(second).items():
+            if self.settings.unparsable == "error":
+                raise UsageError(self._unparsable(text, missing[key][0]))
+            self._verdicts.add(key, UNREAD)
+
+    def _ask(self, questions: Mapping[str, Question]) -> dict[str, str]:
+        """Keep the votes on some questions; the replies that cannot be read, by key."""
+        unread: dict[str, str] = {}
+
+        def hear(key: str, text: str) -> None:
+            vote = self._read(text)
+            if vote is None:
+                unread[key] = text
+            else:
+                self._verdicts.add(key, vote)
+
+        if questions:
+            self.asked.ask(questions, hear)
+        return unread
+
+    def _read(self, text: str) -> Vote | None:
+        return reply.read(text, self.settings.parse, self.settings.grades)
+
+    def _question(self, case: Case, seed: int) -> Question:
+        settings = self.settings
+        return Question(messages(case, settings.prompt, settings.parse, settings.grades), seed)
+
+    def _score(self, case: Case) -> Scored:
+        if not case.answer.strip():
+            return Scored(0.0, {"reason": EMPTY, "verdicts": []})
+        given = [self._verdicts.get(key_of(case, vote)) or UNREAD for vote in range(self.settings.votes)]
+        read = [(self.settings.grades[vote.verdict], vote.reason) for vote in given if vote.verdict is not None]
+        said = {"reason": next((reason for _, reason in read), ""), "verdicts": [vote.verdict for vote in given]}
+        return Scored(fmean(value for value, _ in read), said) if read else Scored(UNJUDGED, {**said, "unjudged": True})
+
+    def _unparsable(self, text: str, case: Case) -> str:
+        grades = ", ".join(self.settings.grades)
+        return (
+            f"{self._place}: the judge {self.settings.name} answered {_short(text)} on the answer "
+            f"{_short(case.answer)}, twice without a verdict that can be read ({grades}): raise max_tokens if it was "
+            'cut off, mend the prompt, or set unparsable = "count" to go on without such votes'
+        )
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 120 else f"{text[:60]} ... {text[-50:]}")
