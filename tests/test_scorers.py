@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,3 +173,17 @@ def test_other_tags() -> None:
     tags = [("<think", "</think"), ("[THINK]", "[/THINK]")]
     assert strip("[THINK]hm[/THINK] yes", tags) == "yes"
     assert strip("<think>hm</think> yes", []) == "<think>hm</think> yes"
+
+
+def test_a_scorer_that_was_changed_makes_runs_another_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    schema, module = tmp_path / "out.json", tmp_path / "own_scorer.py"
+    schema.write_text("{}")
+    module.write_text("def score(answer, reference, row):\n    return 1\n")
+    tables = [{"type": "json_schema", "schema": str(schema)}, {"type": "python", "function": "own_scorer:score"}]
+    before = [scorer(table).decides for table in tables]
+    assert [scorer(table).decides for table in tables] == before
+    schema.write_text('{"type": "object"}')
+    module.write_text("def score(answer, reference, row):\n    return 0\n")
+    after = [scorer(table).decides for table in tables]
+    assert all(old != new for old, new in zip(before, after, strict=True))

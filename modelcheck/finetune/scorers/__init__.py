@@ -64,7 +64,7 @@ def scorer(settings: Mapping[str, Any], place: str = "scorer", cache: Path | Non
     def many(pairs: Sequence[tuple[str, Example]]) -> list[Scored]:
         return [_checked(inner(answer, item), answer, f"{place}: the scorer {kind}") for answer, item in pairs]
 
-    return Score(many, 1, settings)
+    return Score(many, 1, {**settings, "contents": options.contents} if options.contents else settings)
 
 
 def _checked(given: float | Scored, answer: str, who: str) -> Scored:

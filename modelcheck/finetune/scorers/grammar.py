@@ -16,9 +16,12 @@ def grammar(options: Options) -> Scorer:
     """
     source = options.take("ebnf", str, "a file with a grammar, or the grammar itself: root ::= ...")
     try:
-        recognizer = Recognizer(load(source))
+        read = load(source)
+        recognizer = Recognizer(read)
     except UsageError as error:
         raise UsageError(f"{options.place}: ebnf: {error}") from None
+
+    options.rests_on("ebnf", read.text.encode())
 
     def score(answer: str, _: Example) -> float:
         try:

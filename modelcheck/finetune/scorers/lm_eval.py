@@ -36,7 +36,10 @@ def lm_eval(options: Options) -> Scorer:
     """
     options.take("limit", int, "a number of documents of each task", 0)
     named = options.take("metric", str, "a metric and its filter", "")
-    chosen = {name: _metric(name, task, named, options) for name, task in _tasks(options).items()}
+    tasks = _tasks(options)
+    configs = {name: task.config.to_dict() for name, task in tasks.items()}
+    options.rests_on("tasks", json.dumps(configs, sort_keys=True, default=lambda value: type(value).__name__).encode())
+    chosen = {name: _metric(name, task, named, options) for name, task in tasks.items()}
 
     def score(answer: str, item: Example) -> float:
         name, place = str(item.fields["task"]), options.place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -49,6 +50,7 @@ class Options:
     def __init__(self, table: Mapping[str, Any], place: str, cache: Path | None = None) -> None:
         self.table, self.place, self.cache = table, place, cache
         self.known: list[str] = []
+        self.contents: dict[str, str] = {}
 
     def take(self, name: str, kind: type[T], wanted: str, default: T = NEEDED) -> T:
         """The option's value. Raises UsageError where it is of another type, or lacking without a default."""
@@ -61,6 +63,10 @@ class Options:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             self.refuse(name, wanted)
         return value
+
+    def rests_on(self, name: str, content: bytes) -> None:
+        """Say what lies behind an option: with other content in the file that it names, scores are others."""
+        self.contents[name] = sha256(content).hexdigest()
 
     def refuse(self, name: str, wanted: str) -> NoReturn:
         """Raise UsageError: the value of an option is not what is wanted."""

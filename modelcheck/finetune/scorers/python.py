@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 from typing import Any, cast
 
 from modelcheck.dataset.example import Example
@@ -25,6 +27,8 @@ def python(options: Options) -> Scorer:
         raise UsageError(f"{options.place}: function: the module {module} has no {attribute}") from None
     if not callable(function):
         options.refuse("function", f"{wanted}; this is a {type(function).__name__}")
+    if source := getattr(sys.modules[module], "__file__", None):
+        options.rests_on("function", Path(source).read_bytes())
 
     def score(answer: str, item: Example) -> float:
         try:

@@ -27,6 +27,7 @@ def json_schema(options: Options) -> Scorer:
         validator.check_schema(schema)
     except jsonschema.SchemaError as error:
         raise UsageError(f"{options.place}: schema: {error.json_path}: {error.message}") from None
+    options.rests_on("schema", json.dumps(schema, sort_keys=True).encode())
     # An empty registry: what the schema refers to is in it, and nothing is fetched.
     valid = validator(schema, registry=referencing.Registry()).is_valid
 
