@@ -42,8 +42,13 @@ def _table(job: Job) -> dict[str, Any]:
     if job.eval.openai:
         evaluation["openai"] = _server(evaluation["openai"])
     table["eval"] = evaluation
-    flat = [{**suite, "scorer": {"type": suite["scorer"]["type"], **suite["scorer"]["options"]}} for suite in suites]
+    flat = [{**suite, "scorer": _scorer(suite["scorer"])} for suite in suites]
     return {**table, "timeout": f"{job.timeout}s", "suite": flat, "arm": [_arm(arm) for arm in job.arms]}
+
+
+def _scorer(plain: Mapping[str, Any]) -> dict[str, Any]:
+    limited = {"timeout": f"{plain['options']['timeout']}s"} if "timeout" in plain["options"] else {}
+    return {"type": plain["type"], **plain["options"], **limited}
 
 
 def _arm(arm: Arm) -> dict[str, Any]:

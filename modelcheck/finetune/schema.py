@@ -10,7 +10,7 @@ from modelcheck.dataset.columns import template_problem
 from modelcheck.dataset.forms import COLUMNS, FORMS
 from modelcheck.errors import UsageError
 from modelcheck.finetune import job
-from modelcheck.finetune.chat import ENDPOINT_KEYS, Endpoint
+from modelcheck.finetune.chat import ENDPOINT_KEYS
 from modelcheck.finetune.kinds import (
     DURATION,
     FLAG,
@@ -248,24 +248,6 @@ VLLM = Table(
 )
 
 
-def _server(
-    base_url: str = "",
-    model: str = "{model}",
-    serve: tuple[str, ...] = (),
-    serve_env: Mapping[str, str] | None = None,
-    serve_timeout: float = 600.0,
-    **endpoint: Any,
-) -> job.OpenAi:
-    started = job.Serve(serve, serve_env or {}, serve_timeout) if serve else None
-    return job.OpenAi(Endpoint(base_url, model, **endpoint), started)
-
-
-SERVER = Table(
-    _server,
-    {**ENDPOINT_KEYS, "serve": listed(TEXT, least=1), "serve_env": TEXT_MAPPING, "serve_timeout": DURATION},
-)
-
-
 def _read_eval(value: Any, reader: Reader, at: Place) -> Any:
     if not isinstance(value, Mapping):
         raise Wrong
@@ -291,7 +273,7 @@ EVAL = Table(
         "grammar": GRAMMAR,
         "grammar_backend": choice(*GRAMMAR_BACKENDS),
         "vllm": nested(VLLM),
-        "openai": nested(SERVER),
+        "openai": nested(serving.SERVER),
         "python": PROGRAM,
         "env": TEXT_MAPPING,
     },

@@ -1,18 +1,37 @@
-"""Whether the settings of a server let both models of a job be evaluated, and keep keys out of files."""
+"""The settings of a server in a job file: whether they let both models be evaluated, and keep keys out of files."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from modelcheck.finetune.chat import ChatError
-from modelcheck.finetune.job import Eval, OpenAi
-from modelcheck.finetune.kinds import Reader
+from modelcheck.finetune.chat import ENDPOINT_KEYS, ChatError, Endpoint
+from modelcheck.finetune.job import Eval, OpenAi, Serve
+from modelcheck.finetune.kinds import DURATION, TEXT, TEXT_MAPPING, Reader, Table, listed
 from modelcheck.finetune.toml_lines import Place
 
 KEY_FLAG = re.compile(r"--?api[-_]key(=.*)?")
+
+
+def _server(
+    base_url: str = "",
+    model: str = "{model}",
+    serve: tuple[str, ...] = (),
+    serve_env: Mapping[str, str] | None = None,
+    serve_timeout: float = 600.0,
+    **endpoint: Any,
+) -> OpenAi:
+    started = Serve(serve, serve_env or {}, serve_timeout) if serve else None
+    return OpenAi(Endpoint(base_url, model, **endpoint), started)
+
+
+SERVER = Table(
+    _server,
+    {**ENDPOINT_KEYS, "serve": listed(TEXT, least=1), "serve_env": TEXT_MAPPING, "serve_timeout": DURATION},
+)
 
 
 def check(server: OpenAi, reader: Reader, at: Place) -> None:
