@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,11 +97,16 @@ def test_a_server_that_does_not_answer_is_given_up(server: FakeChat) -> None:
 
 
 def test_many_are_asked_at_a_time_and_the_first_error_ends_it(server: FakeChat) -> None:
-    server.fault = lambda _, request: Fault(seconds=0.2, text='{"choices": [{"text": "late"}]}')
+    # Nobody is answered before all eight have asked.
+    together = threading.Barrier(8, timeout=20)
+
+    def fault(*_: object) -> Fault:
+        together.wait()
+        return Fault(text='{"choices": [{"text": "late"}]}')
+
+    server.fault = fault
     with Chat(Endpoint(server.url, "tiny", concurrency=8)) as chat:
-        started = time.monotonic()
         found = dict(chat.each(lambda prompt: chat.complete(prompt).text, [f"{n}" for n in range(8)]))
-        assert time.monotonic() - started < 0.8
         assert found == {f"{n}": "late" for n in range(8)}
         server.fault = lambda *_: Fault(400)
         server.requests.clear()
