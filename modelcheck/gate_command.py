@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def gate(
     in_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
     policy = Policy(alpha=alpha, power=power, on_inconclusive=on_inconclusive, ci=in_ci)
     found = judge(Path(base), [Path(path) for path in tuned], demand, policy, Judged(metric, cluster, critical))
-    forms = {"text": report.text, "markdown": report.markdown, "json": gate_json.render}
+    forms = {"text": partial(report.text, more="--format json"), "markdown": report.markdown, "json": gate_json.render}
     click.echo(forms[form](found).rstrip("\n"))
     sys.exit(1 if found.consequence == "fail" else 0)
 

@@ -38,8 +38,11 @@ class GateReport:
         return next((word for word in ("fail", "xfail", "warn", "smoke") if word in outcomes), "pass")
 
 
-def text(report: GateReport, width: int = 100) -> str:
-    """The report for a terminal: the table, what did not pass, what explains it, the worst items side by side."""
+def text(report: GateReport, width: int = 100, more: str = "gate.json") -> str:
+    """The report for a terminal: the table, what did not pass, what explains it, the worst items side by side.
+
+    `more` says where the rest of the items is.
+    """
     rows = [heading(report), *map(row, report.results)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     table = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -53,7 +56,7 @@ def text(report: GateReport, width: int = 100) -> str:
             break_on_hyphens=False,
         )
     for result, items in _worst(report):
-        lines.append(f"worst items of {printable(result.suite)} {result.metric} (more in gate.json):")
+        lines.append(f"worst items of {printable(result.suite)} {result.metric} (more in {more}):")
         for item in items:
             lines.append(f"  {item.first.item[:12]}  {_short(item.first.prompt)}")
             lines += [f"    {label:<9} {answer}" for label, answer in _sides(item, result.against)]
