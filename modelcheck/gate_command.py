@@ -69,7 +69,11 @@ def gate(
     in_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
     policy = Policy(alpha=alpha, power=power, on_inconclusive=on_inconclusive, ci=in_ci)
     found = judge(Path(base), [Path(path) for path in tuned], demand, policy, Judged(metric, cluster, critical))
-    forms = {"text": partial(report.text, more="--format json"), "markdown": report.markdown, "json": gate_json.render}
+    forms: dict[str, Callable[[report.GateReport], str]] = {
+        "text": partial(report.text, more="--format json"),
+        "markdown": report.markdown,
+        "json": gate_json.render,
+    }
     click.echo(forms[form](found).rstrip("\n"))
     sys.exit(1 if found.consequence == "fail" else 0)
 
