@@ -10,7 +10,7 @@ from modelcheck.errors import UsageError
 from modelcheck.finetune.scorers.options import Options, Scorer
 
 # A sign right behind a word or a number is a hyphen.
-NUMBER = re.compile(r"(?:(?<![\w)])[-+\u2212])?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?")
+NUMBER = re.compile(r"(?:(?<![\w)])[-+\u2212])?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 def numeric(options: Options) -> Scorer:
@@ -36,5 +36,5 @@ def numeric(options: Options) -> Scorer:
 
 def last_number(text: str) -> float | None:
     """The last number that is written in a text."""
-    found = [m.group() for m in NUMBER.finditer(text) if any(c.isdigit() for c in m.group())]
+    found = NUMBER.findall(text)
     return float(found[-1].replace(",", "").replace("\u2212", "-")) if found else None
