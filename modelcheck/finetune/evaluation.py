@@ -192,6 +192,8 @@ def request(
     """What the engine of a job is asked: prompts, each a Prompt as JSON, to the model in a folder."""
     return {
         "stage": "generate",
+        # A server is kept by itself, and its place may be another when it is started again.
+        "keep": digest([content(folder), job.dtype, job.eval.engine]) if job.eval.backend != "openai" else None,
         "folder": str(folder),
         "dtype": job.dtype,
         "engine": job.eval.engine,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+# Asked of a worker, it gives back the model that it keeps for the next request.
+RELEASE = "release"
+
 
 class Emit(Protocol):
     """Send an event to whoever asked for the stage. `data` must be what JSON can hold."""

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO, Any
 
 import modelcheck
+from modelcheck.finetune.protocol import RELEASE
 from modelcheck.finetune.secrets import secrets_in, without
 
 # Nothing is reported anywhere, and a fork after the first encoding is no accident here.
@@ -136,6 +137,14 @@ class Worker:
                 stdin = _pipe(self._process.stdin)
                 stdin.write("\n")
                 stdin.flush()
+
+    def release(self) -> None:
+        """Have it give back the model that it keeps for the next question, if it keeps one."""
+        if self._process and self._process.poll() is None:
+            try:
+                self._exchange({"stage": RELEASE}, time.monotonic() + GRACE, lambda _: None)
+            except _Silence:
+                self.close()
 
     def stop(self, grace: float = GRACE) -> None:
         """Ask the stage at work to stop, wait until it has, at most `grace` seconds, then end everything."""

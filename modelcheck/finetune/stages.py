@@ -6,18 +6,22 @@ Every request names its `stage`. `recipe` is `Recipe.plain()`; `prompts` are tok
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .engines import Prompt, open_engine
+from .engines import Engine, Prompt, open_engine
 from .job import Generation
 from .protocol import Emit
 from .recipe import Recipe
 
 Request = Mapping[str, Any]
 Stage = Callable[[Request, Emit], Any]
+# What is open in this process until it ends.
+_open = ExitStack()
 
 
 def audit(request: Request, emit: Emit) -> Any:
@@ -49,13 +53,24 @@ def generate(request: Request, emit: Emit) -> Any:
     `loaded` is sent before the first answer; the answer is the number of answers and the identity.
     """
     prompts, done = {key: Prompt(**prompt) for key, prompt in request["prompts"].items()}, 0
-    with closing(open_engine(request["folder"], request["dtype"], request["engine"])) as engine:
-        for batch in engine.answers(prompts, generation(request["gen"]), request["stop_ids"]):
-            if not done:
-                emit("loaded", **engine.identity)
-            done += len(batch)
-            emit("batch", answers=[dataclasses.asdict(answer) for answer in batch], done=done, total=len(prompts))
-        return {"answers": done, "loaded": engine.identity}
+    engine = _engine(request["folder"], request["dtype"], json.dumps(request["engine"]))
+    for batch in engine.answers(prompts, generation(request["gen"]), request["stop_ids"]):
+        if not done:
+            emit("loaded", **engine.identity)
+        done += len(batch)
+        emit("batch", answers=[dataclasses.asdict(answer) for answer in batch], done=done, total=len(prompts))
+    return {"answers": done, "loaded": engine.identity}
+
+
+@cache
+def _engine(folder: str, dtype: str, settings: str) -> Engine:
+    """The engine of this process: further requests to the same model find it loaded."""
+    return _open.enter_context(closing(open_engine(folder, dtype, json.loads(settings))))
+
+
+def close() -> None:
+    """End what requests left open for each other."""
+    _open.close()
 
 
 def artifact(request: Request, _: Emit) -> Any:

@@ -15,10 +15,14 @@ from modelcheck.finetune.state import digest
 
 
 class Servers:
-    """The servers of a session, one at a time: an accelerator holds one model, or the trainer."""
+    """The servers of a session, one at a time: an accelerator holds one model, or the trainer.
+
+    `holder` is the worker that was asked last: it may keep a model for the next question.
+    """
 
     def __init__(self) -> None:
         self._running: tuple[str, Server] | None = None
+        self.holder: Worker | None = None
 
     def close(self) -> None:
         """End what runs."""
@@ -62,6 +66,9 @@ class ServedWorker(Worker):
         self, request: Mapping[str, Any], timeout: float, hear: Callable[[Event], None] = lambda _: None
     ) -> Done | Failed:
         """As any worker; where there is no server, the answer says why."""
+        if self._servers.holder not in (None, self):
+            self._servers.holder.release()
+        self._servers.holder = self
         try:
             ready = self._servers.ready(request, self.log.parent, self._env)
         except ChatError as error:
