@@ -37,7 +37,7 @@ CASES: list[tuple[dict[str, Any], str, Any, float]] = [
     ({"type": "numeric"}, "between 3-4", 4, 1),
     ({"type": "numeric"}, "it is \u22125", -5, 1),
     ({"type": "numeric"}, "none", 0, 0),
-    ({"type": "numeric"}, "E0", 0, 0),
+    ({"type": "numeric"}, "E0", 1, 0),
     ({"type": "numeric"}, ".5 at most", 0.5, 1),
     ({"type": "numeric", "rtol": 0.01}, "about 99.1", 100, 1),
     ({"type": "numeric", "rtol": 0.01}, "about 98.9", 100, 0),
