@@ -22,7 +22,7 @@ from modelcheck.finetune.job import Arm, Data, Generation, Job, Mirror, Rows, Sc
 from modelcheck.finetune.messages import message
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.report import GateReport
-from modelcheck.finetune.samples import Sample
+from modelcheck.finetune.samples import COUNTED, Sample
 from modelcheck.finetune.verdict import Policy, Result, Verdict, consequence
 from modelcheck.finetune.verdicts import of_arm
 
@@ -198,6 +198,18 @@ def test_training_that_is_no_better_than_an_arm_bought_nothing_measurable() -> N
     )
     assert [consequence(result, Policy(must_beat_arms=word)) for word in ("warn", "fail")] == ["warn", "fail"]
     assert consequence(result, Policy(on_inconclusive="fail")) == "warn"
+
+
+COUNTS = {
+    "told": ({"read": 900, "written": 12}, "900 + 12 by its server's count with the arm"),
+    "told in part": ({"read": 900, "written": None}, "not told by the server with the arm"),
+}
+
+
+@pytest.mark.parametrize(("counted", "said"), COUNTS.values(), ids=COUNTS)
+def test_what_an_answer_costs_of_another_model_is_what_its_server_says(counted: Row, said: str) -> None:
+    [result] = against({"hosted": run(right(90), metadata={COUNTED: counted})}, run(right(95), tokens=2))
+    assert f"tokens read + written for an answer: {said}, 0 + 2 tuned, 20 + 5 base" in message(result)
 
 
 def test_every_arm_must_be_beaten_and_the_best_comes_first() -> None:

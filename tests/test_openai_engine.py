@@ -65,11 +65,11 @@ def _as_vllm(body: dict[str, Any]) -> Any:
 
 
 def answered(
-    server: FakeChat, ids: Ids, gen: Generation = GREEDY, folder: Path = BASE, **options: Any
+    server: FakeChat, ids: Ids, gen: Generation = GREEDY, folder: Path | None = BASE, **options: Any
 ) -> tuple[dict[str, Answer], Mapping[str, Any]]:
     endpoint = {"base_url": server.url, "model": "tiny", "max_retries": 0, "timeout": 10.0}
     prompts = {str(number): Prompt(ids(messages), messages) for number, messages in enumerate(QUESTIONS)}
-    with closing(Engine(str(folder), "float32", endpoint, **options)) as engine:
+    with closing(Engine(str(folder) if folder else None, "float32", endpoint, **options)) as engine:
         found = {answer.key: answer for batch in engine.answers(prompts, gen, [END]) for answer in batch}
     assert found.keys() == prompts.keys()
     return found, engine.identity
@@ -149,7 +149,11 @@ def test_arguments_of_the_template_go_to_the_server_or_end_it(server: FakeChat, 
 
 def test_another_model_than_the_jobs_goes_by_its_own_prompts(vllm: FakeChat, ids: Ids) -> None:
     vllm.render = lambda *_: [9]
-    _, identity = answered(vllm, ids, foreign=True)
+    found, identity = answered(vllm, ids, folder=None)
+    # Its ids would be read with the job's tokenizer.
+    assert {(answer.text, *answer.ids) for answer in found.values()} == {("ab",)}
+    assert found["0"].counted == {"read": 1, "written": None}
+    assert "tokenizer" not in identity
     assert identity["prompts"] == {"sent": "messages", "checked": "nothing"}
     assert identity["notes"] == ["prompt ids not checked: another model than the job's"]
     assert vllm.asked(COMPLETIONS) == []

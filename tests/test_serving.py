@@ -143,10 +143,10 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ the servers of a session
 
 
-def request(place: Path, folder: Path, **changes: Any) -> dict[str, Any]:
+def request(place: Path, folder: Path | None, **changes: Any) -> dict[str, Any]:
     serve = {"words": program(place), "env": {}, "timeout": 20.0, "key_env": None}
     engine = {"backend": "openai", "endpoint": {"base_url": "", "model": "{model}"}, "serve": serve}
-    return {"stage": "generate", "folder": str(folder), "engine": engine, **changes}
+    return {"stage": "generate", "folder": str(folder) if folder else None, "engine": engine, **changes}
 
 
 def test_suites_share_a_server_and_models_do_not(tmp_path: Path) -> None:
@@ -171,6 +171,9 @@ def test_suites_share_a_server_and_models_do_not(tmp_path: Path) -> None:
     (other / "config.json").write_text('{"changed": true}')
     ready(request(tmp_path, other))
     assert len(pids(tmp_path)) == 6
+    # That of an arm names its model itself.
+    ready(request(tmp_path, None))
+    assert len(pids(tmp_path)) == 8
     # An accelerator does not hold the trainer beside it.
     training = {"stage": "train"}
     assert ready(training) is training

@@ -14,7 +14,7 @@ from dataclasses import replace
 from modelcheck.finetune.gate import Result, Target, compare, regressed
 from modelcheck.finetune.job import Arm
 from modelcheck.finetune.pairing import mean
-from modelcheck.finetune.samples import Sample
+from modelcheck.finetune.samples import COUNTED, Sample
 from modelcheck.finetune.verdict import Policy, Verdict
 
 
@@ -65,9 +65,15 @@ def _cut(answers: Sequence[Sample]) -> Iterator[str]:
 
 def cost(of: Mapping[str, Iterable[Sample]]) -> str:
     """What an answer costs for {who: samples}: the mean tokens read, which are the prompt's, and written."""
-    told = []
-    for who, samples in of.items():
-        found = list(samples)
-        read, written = mean(len(s.prompt_ids) for s in found), mean(s.tokens for s in found)
-        told.append(f"{read:.0f} + {written:.0f} {who}")
+    told = (f"{_tokens([*samples])} {who}" for who, samples in of.items())
     return f"tokens read + written for an answer: {', '.join(told)}"
+
+
+def _tokens(samples: Sequence[Sample]) -> str:
+    """Another model's tokens are other ones: they are only known by the count of its server, if that tells."""
+    counts = [s.metadata.get(COUNTED) or {"read": len(s.prompt_ids), "written": s.tokens} for s in samples]
+    if any(None in count.values() for count in counts):
+        return "not told by the server"
+    read, written = (mean(count[name] for count in counts) for name in ("read", "written"))
+    whose = " by its server's count" if any(COUNTED in s.metadata for s in samples) else ""
+    return f"{read:.0f} + {written:.0f}{whose}"

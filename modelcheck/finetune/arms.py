@@ -16,6 +16,7 @@ from typing import TypeVar
 from modelcheck.dataset.columns import BadValue, part
 from modelcheck.dataset.example import Example, Message, text_of
 from modelcheck.errors import UsageError
+from modelcheck.finetune import arm_endpoint
 from modelcheck.finetune.data import MOST_SHOWN, DataError, JobData
 from modelcheck.finetune.evaluation import Evaluation, model_folder
 from modelcheck.finetune.job import Arm, Job
@@ -87,13 +88,14 @@ def question(row: Example) -> str:
 
 
 def problems(job: Job) -> Iterator[str]:
-    """What of the arms is not there: a system prompt's file, a model."""
+    """What of the arms is not there: a system prompt's file, a model, a server."""
     for arm in job.arms:
         try:
             _system(arm)
             folder(arm, Path())
         except UsageError as reason:
             yield str(reason)
+        yield from arm_endpoint.problems(arm, job)
 
 
 def check_rows(arm: Arm, asks: Asking, items: Iterable[Example]) -> None:
@@ -120,11 +122,15 @@ def check_prompts(arm: Arm, asks: Asking, evaluation: Evaluation, prompts: Promp
 
 def differing(arm: Arm) -> tuple[str, ...]:
     """The fields of a manifest in which an arm differs from the base on purpose. All else is held equal."""
+    if arm.openai:
+        return ("prompts", "weights", "stop_ids", "engine")
     return ("prompts", "weights", "stop_ids") if arm.model else ("prompts",)
 
 
-def folder(arm: Arm, base: Path) -> Path:
-    """The folder of the model that answers. Raises UsageError where there is none."""
+def folder(arm: Arm, base: Path) -> Path | None:
+    """The folder of the model that answers, None of one behind a server. Raises UsageError where there is none."""
+    if arm.openai:
+        return None
     return model_folder(arm.model, arm.revision, f"arm {arm.name}: model") if arm.model else base
 
 

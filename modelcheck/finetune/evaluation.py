@@ -17,7 +17,7 @@ from modelcheck.finetune.identity import content
 from modelcheck.finetune.job import Job, Suite
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.refusals import StageFailed, refusal
-from modelcheck.finetune.samples import Sample
+from modelcheck.finetune.samples import COUNTED, Sample
 from modelcheck.finetune.scorers import Score, Scored, scorer
 from modelcheck.finetune.stage import Event, Failed, Worker
 from modelcheck.finetune.state import digest
@@ -48,23 +48,28 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A suite of a job put to the model in `folder`. `cache` holds what models have answered, by content.
+    """A suite of a job put to the model in `folder`, or without one to another model behind the server of `job.eval`.
 
+    `cache` holds what models have answered, by content; of a server nothing is known but its name.
     `chat` makes the messages that stand before the answer; an arm has others than the row's own.
     """
 
     job: Job
     suite: Suite
     items: Sequence[Example]
-    folder: Path
+    folder: Path | None
     cache: Path
     chat: Callable[[Example], Sequence[Message]] = attrgetter("prompt")
 
-    def run(self, worker: Worker, prompts: Prompts, say: Callable[[str], None] = lambda _: None) -> Evaluated:
-        """Answer what is not answered yet. Raises StageFailed where the engine gives up."""
+    def run(self, worker: Worker, prompts: Prompts | None, say: Callable[[str], None] = lambda _: None) -> Evaluated:
+        """Answer what is not answered yet; there are no `prompts` of a model without a folder.
+
+        Raises StageFailed where the engine gives up.
+        """
         from filelock import FileLock
 
-        asked = dict(zip((item.id for item in self.items), self.ids(prompts), strict=True))
+        ids = self.ids(prompts) if prompts else [[] for _ in self.items]
+        asked = dict(zip((item.id for item in self.items), ids, strict=True))
         if (failed := worker.start("generate")) is not None:
             raise StageFailed(str(failed))
         score = self._scorer()
@@ -92,14 +97,14 @@ class Evaluation:
         return [(item.id, repeat) for repeat in range(self.job.eval.runs) for item in self.items]
 
     def _manifest(
-        self, asked: Mapping[str, Sequence[int]], prompts: Prompts, score: Score, versions: Mapping[str, str]
+        self, asked: Mapping[str, Sequence[int]], prompts: Prompts | None, score: Score, versions: Mapping[str, str]
     ) -> dict[str, Any]:
         evaluation = self.job.eval
         return {
-            "weights": digest(_computed(self.folder)),
+            "weights": digest(_computed(prompts.folder)) if prompts else None,
             "items": digest(sorted(asked)),
-            "prompts": digest(sorted(asked.items())),
-            "stop_ids": list(prompts.stop_ids),
+            "prompts": digest(sorted(asked.items()) if prompts else self._sent()),
+            "stop_ids": list(prompts.stop_ids) if prompts else [],
             "gen": self.job.plain()["eval"]["gen"],
             "thinking": self.job.plain()["eval"]["strip_thinking"],
             "scorer": dict(score.decides),
@@ -108,10 +113,15 @@ class Evaluation:
             **({"grammar": evaluation.grammar} if evaluation.grammar else {}),
         }
 
+    def _sent(self) -> list[Any]:
+        """What a server renders by itself."""
+        ordered = sorted(self.items, key=attrgetter("id"))
+        return [prompt_of(item, (), self.chat(item)) for item in ordered]
+
     def _answer(
         self,
         worker: Worker,
-        prompts: Prompts,
+        prompts: Prompts | None,
         asked: Mapping[str, Sequence[int]],
         missing: Sequence[tuple[str, int]],
         place: Path,
@@ -137,10 +147,13 @@ class Evaluation:
         put = {
             f"{item} {repeat}": prompt_of(by_id[item], asked[item], self.chat(by_id[item])) for item, repeat in missing
         }
-        answer = worker.ask(request(self.job, self.folder, put, prompts.stop_ids), self.job.timeout, hear)
+        stop_ids = prompts.stop_ids if prompts else ()
+        answer = worker.ask(request(self.job, self.folder, put, stop_ids), self.job.timeout, hear)
         if waiting:
             keep()
         if isinstance(answer, Failed):
+            if self.folder is None:
+                raise StageFailed(str(answer))
             raise refusal(answer, self.job.eval.backend, worker.versions, self.folder)
 
     def _scorer(self) -> Score:
@@ -166,6 +179,7 @@ class Evaluation:
 
 
 def _sample(answer: Mapping[str, Any], item: Example, text: str, scored: Scored, prompt_ids: Sequence[int]) -> Sample:
+    counted = answer.get("counted")
     made = Sample(
         item=item.id,
         repeat=int(answer["key"].split()[1]),
@@ -174,10 +188,10 @@ def _sample(answer: Mapping[str, Any], item: Example, text: str, scored: Scored,
         answer=text,
         raw=answer["text"],
         stopped=answer["finish"] == "stop",
-        tokens=len(answer["ids"]),
+        tokens=(counted["written"] or 0) if counted else len(answer["ids"]),
         score=scored.value,
         reference=item.reference,
-        metadata=scored.metadata,
+        metadata={**scored.metadata, **({COUNTED: counted} if counted else {})},
     )
     return _grouped(made, item)
 
@@ -187,14 +201,16 @@ def _grouped(sample: Sample, item: Example) -> Sample:
 
 
 def request(
-    job: Job, folder: Path, prompts: Mapping[str, Mapping[str, Any]], stop_ids: Sequence[int]
+    job: Job, folder: Path | None, prompts: Mapping[str, Mapping[str, Any]], stop_ids: Sequence[int]
 ) -> dict[str, Any]:
-    """What the engine of a job is asked: prompts, each a Prompt as JSON, to the model in a folder."""
+    """What the engine of a job is asked: prompts, each a Prompt as JSON, for a folder or a server."""
     return {
         "stage": "generate",
         # A server is kept by itself, and its place may be another when it is started again.
-        "keep": digest([content(folder), job.dtype, job.eval.engine]) if job.eval.backend != "openai" else None,
-        "folder": str(folder),
+        "keep": digest([content(folder), job.dtype, job.eval.engine])
+        if folder and job.eval.backend != "openai"
+        else None,
+        "folder": str(folder) if folder else None,
         "dtype": job.dtype,
         "engine": job.eval.engine,
         "prompts": prompts,

@@ -303,7 +303,8 @@ class Arm:
 
     `system` is the text of a system prompt, or the file that holds it. `shots` training rows, drawn by `seed`, stand as
     examples before every question. `context` is a column, or a template of columns, whose text stands before the
-    question. `model`, a folder's absolute path or a hub id with its `revision`, answers in place of the base.
+    question. `model`, a folder's absolute path or a hub id with its `revision`, answers in place of the base, or the
+    one model behind the server `openai`.
     """
 
     name: str
@@ -313,6 +314,7 @@ class Arm:
     context: str | None = None
     model: str | None = None
     revision: str | None = None
+    openai: OpenAi | None = None
 
     @property
     def item(self) -> str:

@@ -14,6 +14,7 @@ from modelcheck.errors import UsageError
 from modelcheck.finetune import schema
 from modelcheck.finetune.job import Arm, Data, Gate, Job, Rows, Scorer, Suite
 from modelcheck.finetune.kinds import Reader, Wrong
+from modelcheck.finetune.serving import settings as serving
 from modelcheck.finetune.toml_lines import Place, lines
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -21,7 +22,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 # What each role must say, and what it may say besides.
 BOUNDS = {"target": ("min_gain",), "guard": ("margin",), "floor": ("min", "max")}
 # What an arm changes, and the keys that say nothing without another.
-WAYS = ("system", "shots", "context", "model")
+WAYS = ("system", "shots", "context", "model", "openai")
 BELONGS = {"seed": "shots", "revision": "model"}
 # {key of the eval table: the backend that it is for}.
 ENGINE_OF = {"batch_size": "transformers", "vllm": "vllm", "openai": "openai"}
@@ -205,6 +206,10 @@ def _arm(table: Mapping[str, Any], reader: Reader, at: Place) -> Arm | None:
             reader.say((*at, key), f"belongs to {owner}, and this arm has none")
     if "model" in values:
         values["model"] = _base(values["model"], reader)
+    if "openai" in values:
+        serving.check_arm(values["openai"], reader, (*at, "openai"))
+        if "model" in values:
+            reader.say(at, "model and openai each name the model that answers: leave one of them out")
     return Arm(**values) if len(reader.errors) == before else None
 
 

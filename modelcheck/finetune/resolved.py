@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def _scorer(plain: Mapping[str, Any]) -> dict[str, Any]:
 def _arm(arm: Arm) -> dict[str, Any]:
     system = {"path": str(arm.system)} if isinstance(arm.system, Path) else arm.system
     drawn = {"shots": arm.shots, "seed": arm.seed} if arm.shots else {}
-    shown = {"context": arm.context, "model": arm.model, "revision": arm.revision}
+    shown: dict[str, Any] = {"context": arm.context, "model": arm.model, "revision": arm.revision}
+    shown |= {"openai": _server(asdict(arm.openai))} if arm.openai else {}
     return {"name": arm.name, "system": system, **drawn, **shown}
 
 
@@ -62,7 +64,7 @@ def _server(plain: Mapping[str, Any]) -> dict[str, Any]:
     endpoint, serve = plain["endpoint"], plain["serve"]
     table = {**endpoint, "timeout": f"{endpoint['timeout']}s", "base_url": endpoint["base_url"] or None}
     if serve:
-        table |= {"serve": serve["words"], "serve_env": serve["env"], "serve_timeout": f"{serve['timeout']}s"}
+        table |= {"serve": [*serve["words"]], "serve_env": serve["env"], "serve_timeout": f"{serve['timeout']}s"}
     return table
 
 

@@ -16,6 +16,8 @@ from modelcheck.errors import UsageError
 from modelcheck.facts.files import json_type
 from modelcheck.finetune import json_lines
 
+COUNTED = "counted_by_server"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
@@ -27,13 +29,14 @@ class Sample:
     slice       the part of the suite that reports show by itself
     critical    an item that must not be lost, whatever the mean says
     prompt      the last user message, for people to read
-    prompt_ids  the token ids that the model was given
+    prompt_ids  the token ids that the model was given; none where it is one behind a server, with ids of its own
     answer      what is scored: `raw` without its thinking
     raw         what the model wrote, special tokens left out
     stopped     it ended by a stop token, not by the limit of length
     tokens      the number of tokens it wrote
     score       in [0, 1]
-    metadata    whatever else the row or the engine had to say, as JSON
+    metadata    whatever else the row or the engine had to say, as JSON; under COUNTED the tokens `read` and `written`
+                by a server's own count, null where it does not tell
     """
 
     item: str

@@ -289,9 +289,9 @@ ARM = Table(
         "context": COLUMN,
         "model": TEXT,
         "revision": TEXT,
+        "openai": nested(serving.SERVER),
     },
     required=("name",),
-    later={"openai": "an arm behind an endpoint"},
 )
 AGREEMENT = Table(
     job.Agreement,

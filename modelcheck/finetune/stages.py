@@ -48,7 +48,7 @@ def rehearse(request: Request, emit: Emit) -> Any:
 
 
 def generate(request: Request, emit: Emit) -> Any:
-    """`folder`, `dtype`, `engine`, `prompts` ({key: Prompt}), `gen`, `stop_ids`: a `batch` event for each batch.
+    """`folder` (or null), `dtype`, `engine`, `prompts` ({key: Prompt}), `gen`, `stop_ids`: a `batch` event for each.
 
     `loaded` is sent before the first answer; the answer is the number of answers and the identity.
     """
@@ -63,13 +63,14 @@ def generate(request: Request, emit: Emit) -> Any:
 
 
 @cache
-def _engine(folder: str, dtype: str, settings: str) -> Engine:
+def _engine(folder: str | None, dtype: str, settings: str) -> Engine:
     """The engine of this process: further requests to the same model find it loaded."""
     return _open.enter_context(closing(open_engine(folder, dtype, json.loads(settings))))
 
 
 def close() -> None:
     """End what requests left open for each other."""
+    _engine.cache_clear()
     _open.close()
 
 

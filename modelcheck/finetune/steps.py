@@ -107,10 +107,14 @@ class Steps:
         return step
 
     def _arm(self, arm: Arm) -> Step:
-        work = self._work
-        return lambda: verdicts.of_arm(
-            arm, [(s, work.base_run(s), work.arm_run(arm, s)) for s in work.targets], self.policy
-        )
+        def step() -> Outcome:
+            work = self._work
+            sides = [(suite, work.base_run(suite), work.arm_run(arm, suite)) for suite in work.targets]
+            outcome = verdicts.of_arm(arm, sides, self.policy)
+            notes = dict.fromkeys(note for _, _, run in sides for note in run.notes)
+            return dataclasses.replace(outcome, details="\n".join([outcome.details, *notes]))
+
+        return step
 
     def _rehearse(self) -> Outcome:
         found = self._work.rehearsal(self._of_rehearsal)

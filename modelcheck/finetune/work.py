@@ -12,7 +12,7 @@ from typing import Any
 
 from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError
-from modelcheck.finetune import arms
+from modelcheck.finetune import arm_endpoint, arms
 from modelcheck.finetune.aa import disturbed
 from modelcheck.finetune.data import JobData, load
 from modelcheck.finetune.evaluation import Evaluated, Evaluation, base_folder, prompt_of, request, rows_of
@@ -46,7 +46,7 @@ class Work:
         self._stack = ExitStack()
         self._prompts_of: dict[tuple[Path, bool], Prompts] = {}
         self._recipes: dict[int, Recipe] = {}
-        self._answered: dict[tuple[str, Path, str | None], Evaluated] = {}
+        self._answered: dict[tuple[str, Path | None, str | None], Evaluated] = {}
 
     def close(self) -> None:
         """End what renders prompts."""
@@ -284,21 +284,25 @@ class Work:
             check_manifests(base.manifest, run.manifest)
         return base, tuned
 
-    def _evaluated(self, suite: Suite, items: tuple[Example, ...], folder: Path, arm: Arm | None = None) -> Evaluated:
+    def _evaluated(
+        self, suite: Suite, items: tuple[Example, ...], folder: Path | None, arm: Arm | None = None
+    ) -> Evaluated:
         key = suite.name, folder, arm.name if arm else None
         if key not in self._answered:
-            self._answered[key] = self._evaluation(suite, items, folder, self.job, arm)
+            job = arm_endpoint.answered_by(arm, self.job) if arm else self.job
+            self._answered[key] = self._evaluation(suite, items, folder, job, arm)
         return self._answered[key]
 
     def _evaluation(
-        self, suite: Suite, items: tuple[Example, ...], folder: Path, job: Job, arm: Arm | None = None
+        self, suite: Suite, items: tuple[Example, ...], folder: Path | None, job: Job, arm: Arm | None = None
     ) -> Evaluated:
         limit = job.eval.limit or len(items)
         evaluation = Evaluation(job, suite, items[:limit], folder, self.cache)
-        prompts = self.prompts(folder, foreign=arm is not None and arm.model is not None)
+        prompts = self.prompts(folder, foreign=arm is not None and arm.model is not None) if folder else None
         if arm is not None:
             evaluation = dataclasses.replace(evaluation, chat=self.asking[arm.name].messages)
-            arms.check_prompts(arm, self.asking[arm.name], evaluation, prompts)
+            if prompts:
+                arms.check_prompts(arm, self.asking[arm.name], evaluation, prompts)
         return evaluation.run(self.worker(job.eval), prompts, self._say)
 
     # Arms.
@@ -309,7 +313,7 @@ class Work:
         return [suite for suite in self.job.suites if suite.role == "target"]
 
     @cached_property
-    def _arm_folders(self) -> dict[str, Path]:
+    def _arm_folders(self) -> dict[str, Path | None]:
         return {arm.name: arms.folder(arm, self.base) for arm in self.job.arms}
 
     @cached_property

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from modelcheck import settings
-from modelcheck.finetune.job import Arm, Generation, Job, Mirror, Scorer
+from modelcheck.finetune.chat import Endpoint
+from modelcheck.finetune.job import Arm, Generation, Job, Mirror, OpenAi, Scorer, Serve
 from modelcheck.finetune.job_file import JobFileError, is_job_file, read_jobs
 from modelcheck.finetune.toml_lines import lines
 
@@ -79,6 +80,8 @@ def test_every_key_of_the_schema_arrives(tmp_path: Path) -> None:
     assert job.arms == (
         Arm("brief", "Answer with one word.", 4, 1),
         Arm("larger", tmp_path / "prompt.txt", context="{title}: {passage}", model="microsoft/phi-4", revision=COMMIT),
+        Arm("hosted", context="passage", openai=OpenAi(Endpoint("https://api.example.com/v1", "large", "LARGE_KEY"))),
+        Arm("served", openai=OpenAi(Endpoint("", "phi"), Serve(("serve", "org/phi", "{port}"), {"A": "1"}, 300.0))),
     )
     assert (job.gate.length_ratio, job.gate.must_beat_arms) == ((0.5, 2.0), "fail")
     assert job.warnings == ()
@@ -164,6 +167,7 @@ def test_what_is_to_come_is_refused_by_name(tmp_path: Path, table: str, expected
 
 
 ARM = SMALL.replace('"guard"\nmargin', '"target"\nmin_gain') + '\n[[job.tiny.arm]]\nname = "few"\nshots = 3\n'
+URL, SERVE = 'base_url = "https://a/v1"', 'model = "x", serve = ["serve", "{model}", "{port}"]'
 WRONG_ARMS = {
     "asks as the base": (("shots = 3\n", ""), "17: job.tiny.arm[1]: asks as the base is asked: give it system, "),
     "no name": (('name = "few"\n', ""), "17: job.tiny.arm[1]: lacks name"),
@@ -173,7 +177,15 @@ WRONG_ARMS = {
     "a system prompt that is none": (("shots = 3", "system = 3"), "19: job.tiny.arm[1].system: is 3, expected a text"),
     "a file's other key": (("shots = 3", 'system = { file = "x" }'), "19: job.tiny.arm[1].system.file: unknown key"),
     "a context with a format": (("shots = 3", 'context = "{a:>3}"'), "19: job.tiny.arm[1].context: template '{a:>3}'"),
-    "an endpoint": (("shots = 3", "openai = {}"), "19: job.tiny.arm[1].openai: an arm behind an endpoint is not avail"),
+    "a server of nowhere": (("shots = 3", "openai = {}"), "19: job.tiny.arm[1].openai: expected either serve"),
+    "a server of whatever": (("shots = 3", f"openai = {{ {URL} }}"), "arm[1].openai.model: {model} stands for a f"),
+    "a server of ours": (("shots = 3", f"openai = {{ {SERVE} }}"), "19: job.tiny.arm[1].openai.serve: {model} stands"),
+    "a server without a port": (("shots = 3", 'openai = { model = "x", serve = ["y"] }'), "no word holds {port}"),
+    "a key": (("shots = 3", 'openai = { api_key = "x" }'), "19: job.tiny.arm[1].openai.api_key: a key in a job file"),
+    "two models": (
+        ("shots = 3", f'model = "org/a"\nopenai = {{ {URL}, model = "x" }}'),
+        "17: job.tiny.arm[1]: model and openai each name the model that answers",
+    ),
     "two of one name": (("shots = 3", 'shots = 3\n[[job.tiny.arm]]\nname = "few"\nshots = 4'), "2 arms are called"),
     "one table": (("[[job.tiny.arm]]", "[job.tiny.arm]"), "17: job.tiny.arm: expected tables [[job.tiny.arm]]"),
     "nothing to reach": (('"target"\nmin_gain', '"guard"\nmargin'), "17: job.tiny.arm[1]: arms answer the suites"),

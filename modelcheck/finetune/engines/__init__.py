@@ -38,8 +38,11 @@ class Engine(Protocol):
         """End whatever runs outside this process."""
 
 
-def open_engine(folder: str, dtype: str, settings: Mapping[str, Any]) -> Engine:
-    """The engine that `settings` describe (`Eval.engine`), with the model in `folder` or of that hub id."""
+def open_engine(folder: str | None, dtype: str, settings: Mapping[str, Any]) -> Engine:
+    """The engine that `settings` describe (`Eval.engine`), with the model in `folder` or of that hub id.
+
+    There is no folder where the settings name another model behind a server.
+    """
     options = dict(settings)
     module = import_module(ENGINES[options.pop("backend")])
     return cast("Engine", module.Engine(folder, dtype, **options))

@@ -21,12 +21,17 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: its ids without the stop token, its text, and why it ended: `stop` or `length`."""
+    """One answer: its ids without the stop token, its text, and why it ended: `stop` or `length`.
+
+    `counted` are the tokens `read` and `written` by the count of whoever answered, each None where it does not tell:
+    of another model, whose ids mean nothing here and are left out.
+    """
 
     key: str
     ids: list[int]
     text: str
     finish: str
+    counted: Mapping[str, int | None] | None = None
 
 
 def read(key: str, row: Sequence[int], tokenizer: Any, stop: Sequence[str], stop_ids: Sequence[int]) -> Answer:

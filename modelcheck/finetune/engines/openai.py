@@ -13,8 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from modelcheck.finetune.chat import Chat, ChatError, Endpoint, Reply
 from modelcheck.finetune.chat.abilities import abilities, grammar_fields
 from modelcheck.finetune.chat.pinning import Pinned, negotiated, verify
@@ -34,30 +32,27 @@ ASKED = ({"role": "user", "content": "Say the word."},)
 class Engine:
     """The checkpoint in `folder` as a server answers for it. `{model}` in the endpoint's model becomes the folder.
 
-    `direct`: it is one that we started. `foreign`: it serves another model than that in `folder`, which goes by its own
-    template; nothing is compared then.
+    Without a folder it is another model, which goes by its own template and tokenizer: nothing is compared then.
+    `direct`: the server is one that we started.
     """
 
     def __init__(
         self,
-        folder: str,
+        folder: str | None,
         dtype: str,  # noqa: ARG002  the server's business
         endpoint: Mapping[str, Any],
         template_args: Mapping[str, Any] | None = None,
         grammar: str | None = None,
         *,
         direct: bool = False,
-        foreign: bool = False,
     ) -> None:
-        self._folder, self._grammar, self._foreign = Path(folder), grammar, foreign
-        try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError) as error:
-            raise StageError(f"{folder}: its tokenizer cannot be loaded: {error}") from error
+        self._folder, self._grammar = Path(folder) if folder else None, grammar
+        self.tokenizer: Any = _tokenizer(folder) if folder else None
         told = Endpoint(**endpoint)
-        self._chat = Chat(dataclasses.replace(told, model=told.model.replace("{model}", folder)), direct=direct)
+        model = told.model.replace("{model}", folder) if folder else told.model
+        self._chat = Chat(dataclasses.replace(told, model=model), direct=direct)
         self._rendering = Rendering(self._chat, dict(template_args or {}), self.tokenizer)
-        self.identity = identity_of_files(self._folder, self.tokenizer) | {
+        self.identity = (identity_of_files(self._folder, self.tokenizer) if self._folder else {}) | {
             "dtype": None,
             "class": None,
             "quantized": None,
@@ -96,7 +91,7 @@ class Engine:
         able = abilities(lambda **fields: self._chat.ask(ASKED, **fields))
         needed = self._constraint(able["grammar"])
         first = next(iter(prompts.values()))
-        agreed = None if self._foreign else self._by_ids(first, gen, stop_ids, needed)
+        agreed = self._by_ids(first, gen, stop_ids, needed) if self._folder else None
         if agreed:
             put, way, checked = self._put_ids, "ids", "ids"
             notes = self._rendering.notes(prompts.values())
@@ -114,7 +109,7 @@ class Engine:
         self.identity |= {
             "abilities": able,
             "prompts": {"sent": way, "checked": checked},
-            "answer_ids": "the server's" if reply.ids is not None else "the text, tokenised again",
+            "answer_ids": self._ids_are(reply),
             "pinned": pinned.fixed,
             "refused": sorted(pinned.refused),
             "notes": [*notes, *pinned.notes],
@@ -147,7 +142,7 @@ class Engine:
     def _compared(self, prompts: Collection[Prompt]) -> tuple[str, list[str]]:
         if not all(prompt.messages for prompt in prompts):
             raise StageError("the server takes no prompts of token ids, and there are no messages to send instead")
-        if self._foreign:
+        if self._folder is None:
             return "nothing", ["prompt ids not checked: another model than the job's"]
         return self._rendering.compare(prompts)
 
@@ -171,21 +166,39 @@ class Engine:
 
     def _defaults(self) -> dict[str, Any]:
         """What the checkpoint would have servers fill in."""
+        if self._folder is None:
+            return {}
         try:
             found = json.loads((self._folder / "generation_config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) and not self._foreign else {}
+        return found if isinstance(found, dict) else {}
 
     def _answer(self, key: str, reply: Reply, gen: Generation, stop_ids: Sequence[int]) -> Answer:
         if reply.finish == "content_filter":
             raise StageError(f"the server's content filter withheld the answer to {key}: serve the model without one")
         finish = "length" if reply.finish == "length" else "stop"
-        if reply.ids is not None:
+        if reply.ids is not None and self._folder:
             return dataclasses.replace(read(key, reply.ids, self.tokenizer, gen.stop, stop_ids), finish=finish)
         text = reply.text + "".join(map(_called, reply.choice.get("message", {}).get("tool_calls") or ()))
         text = text[: min((at for stop in gen.stop if (at := text.find(stop)) >= 0), default=None)]
+        if self._folder is None:
+            return Answer(key, [], text, finish, {"read": reply.prompt_tokens, "written": reply.tokens})
         return Answer(key, self.tokenizer.encode(text, add_special_tokens=False), text, finish)
+
+    def _ids_are(self, reply: Reply) -> str | None:
+        if self._folder is None:
+            return None
+        return "the server's" if reply.ids is not None else "the text, tokenised again"
+
+
+def _tokenizer(folder: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise StageError(f"{folder}: its tokenizer cannot be loaded: {error}") from error
 
 
 def _called(call: Mapping[str, Any]) -> str:

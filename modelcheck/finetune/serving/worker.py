@@ -37,11 +37,12 @@ class Servers:
         if not serve:
             self.close()
             return request
+        folder = request["folder"]
         # The folder of a rehearsal is always the same, and what lies in it is not.
-        key = digest([serve, request["folder"], content(Path(request["folder"]))])
+        key = digest([serve, folder, content(Path(folder)) if folder else None])
         if self._running is None or self._running[0] != key or not self._running[1].alive:
             self.close()
-            self._running = key, Server(Command(**serve), request["folder"], logs / "server.log", env)
+            self._running = key, Server(Command(**serve), folder or "", logs / "server.log", env)
         endpoint = {**engine["endpoint"], "base_url": self._running[1].url}
         told = {name: value for name, value in engine.items() if name != "serve"}
         return {**request, "engine": {**told, "endpoint": endpoint, "direct": True}}
