@@ -171,8 +171,8 @@ def test_preflight_names_what_is_wrong_with_it(
     environment, changes, said = WRONG[case]
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    for field, value in changes.items():
-        setattr(server, field, value)
+    for field, setting in changes.items():
+        setattr(server, field, setting)
     [problem] = arms.problems(job(tmp_path, hosted(server.url)))
     assert problem.startswith("arm hosted.openai: ")
     assert said in problem

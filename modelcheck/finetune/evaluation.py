@@ -204,12 +204,11 @@ def request(
     job: Job, folder: Path | None, prompts: Mapping[str, Mapping[str, Any]], stop_ids: Sequence[int]
 ) -> dict[str, Any]:
     """What the engine of a job is asked: prompts, each a Prompt as JSON, for a folder or a server."""
+    # A server is kept by itself, and its place may be another when it is started again.
+    kept = [content(folder), job.dtype, job.eval.engine] if folder and job.eval.backend != "openai" else None
     return {
         "stage": "generate",
-        # A server is kept by itself, and its place may be another when it is started again.
-        "keep": digest([content(folder), job.dtype, job.eval.engine])
-        if folder and job.eval.backend != "openai"
-        else None,
+        "keep": digest(kept) if kept else None,
         "folder": str(folder) if folder else None,
         "dtype": job.dtype,
         "engine": job.eval.engine,
