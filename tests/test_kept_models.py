@@ -100,7 +100,7 @@ def test_a_kept_model_that_was_killed_is_loaded_again(worker: Worker, folder: Pa
     [kept] = children(worker)
     os.kill(kept, signal.SIGKILL)
     # Dead with all its threads, so that its end of the pipe is closed.
-    while " Z " not in Path(f"/proc/{kept}/stat").read_text() or len(os.listdir(f"/proc/{kept}/task")) > 1:
+    while " Z " not in Path(f"/proc/{kept}/stat").read_text() or len([*Path(f"/proc/{kept}/task").iterdir()]) > 1:
         time.sleep(0.01)
     assert isinstance(generate(worker, folder, prompts, "a"), Done)
     assert len(children(worker)) == 1
