@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -161,9 +162,19 @@ def _index(draw: random.Random) -> dict[str, bytes]:
     return {INDEX: json.dumps(mutated(document, draw)).encode(), **shards}
 
 
+LITERAL = re.compile(rb"'([^'\\\n]*)'")
+
+
 def _template(draw: random.Random) -> dict[str, bytes]:
     paths = [*sorted(TEMPLATES.glob("*.jinja")), *sorted(CORPUS.glob("templates/*.jinja"))]
-    return {"chat_template.jinja": scrambled(draw.choice(paths).read_bytes(), draw, times=(1,))}
+    content = draw.choice(paths).read_bytes()
+    literals = list(LITERAL.finditer(content))
+    if not literals or draw.random() < 0.5:
+        return {"chat_template.jinja": scrambled(content, draw, times=(1,))}
+    # The other half keeps the format, and a text in it is another.
+    one = draw.choice(literals)
+    new = draw.choice((b"", b"user", b"{{", b"\\n", b"<|im_end|>", b"a" * 300, "ü\u2028".encode()))
+    return {"chat_template.jinja": content[: one.start(1)] + new + content[one.end(1) :]}
 
 
 def _tokenizer(draw: random.Random) -> dict[str, bytes]:
