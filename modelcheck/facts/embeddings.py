@@ -90,11 +90,13 @@ class Embeddings:
             np.empty(self.rows, np.uint64),
             np.empty((self.rows, SKETCH_WIDTH), np.int8),
         )
-        alone = self._files.remote or self.tensor.stop - self.tensor.start < SHARED
-        bounds = [0, self.rows] if alone else [0, self.rows // 2, self.rows]
+        if self._files.remote or self.tensor.stop - self.tensor.start < SHARED:
+            self._scan_part(found, 0, self.rows)
+            return found
+        middle = self.rows // 2
         # One thread waits for the disk while the other computes; numpy leaves both to work.
-        with ThreadPoolExecutor(len(bounds) - 1) as pool:
-            list(pool.map(partial(self._scan_part, found), bounds, bounds[1:]))
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(partial(self._scan_part, found), (0, middle), (middle, self.rows)))
         return found
 
     def _scan_part(self, found: Scan, start: int, last: int) -> None:
