@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 PACKS = ("checks", "fixers", "plugins")
-DATA = ("modelcheck/data/", "modelcheck/output/templates/")
+DATA = ("modelcheck/data/", "modelcheck/output/templates/", "modelcheck/finetune/judge/prompt.md")
 
 
 def expected(repository: Path) -> set[str]:
