@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakechat import COMPLETIONS, FakeChat, Fault
+from fakechat import COMPLETIONS, FakeChat, Fault, Request
 from finetuning import BASE, conversations
 
 from modelcheck.finetune.chat.abilities import WORD
@@ -131,6 +132,31 @@ def test_without_a_way_to_compare_ids_lengths_are_and_it_is_said(server: FakeCha
     server.render = lambda messages, _: [1, *ids(messages)]
     expected = len(ids(QUESTIONS[0])) + 1
     assert f"it has {expected} tokens there" in refused(server, ids)
+
+
+def test_a_tokenize_that_fails_is_not_taken_for_one_that_agrees(server: FakeChat, ids: Ids) -> None:
+    server.tokenizes = True
+    asked = 0
+
+    def third(_number: int, request: Request) -> Fault | None:
+        nonlocal asked
+        asked += request.path == "/tokenize"
+        return Fault(500) if request.path == "/tokenize" and asked >= 3 else None
+
+    server.fault = third
+    identity = answered(server, ids)[1]
+    assert identity["prompts"] == {"sent": "messages", "checked": "lengths"}
+    assert re.match(
+        r"the ids of 4 of 6 prompts not checked: the server's /tokenize failed \(.*500", identity["notes"][0]
+    )
+    server.fault = lambda _, request: Fault(500) if request.path == "/tokenize" else None
+    assert answered(server, ids)[1]["notes"][0].startswith("prompt ids not checked: the server's /tokenize failed (")
+
+
+def test_a_server_that_was_sent_ids_and_does_not_show_its_prompts_is_said_so(vllm: FakeChat, ids: Ids) -> None:
+    vllm.fault = lambda _, request: Fault(500) if request.path == "/tokenize" else None
+    [note] = answered(vllm, ids)[1]["notes"]
+    assert note.startswith("what the server's own chat template makes of messages was not seen: the server's /tokenize")
 
 
 def test_what_chat_clients_would_get_is_said_of_a_server_that_was_sent_ids(vllm: FakeChat, ids: Ids) -> None:

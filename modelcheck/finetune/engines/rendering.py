@@ -12,6 +12,7 @@ from modelcheck.finetune.protocol import StageError
 
 # Of prompts that are sent as ids: what chat clients of this server would get.
 SAMPLED = 8
+NO_TOKENIZE = "the server has no /tokenize for messages"
 REMEDY = "serve it with the chat template that it was trained with, or with a server that takes token ids"
 
 
@@ -45,41 +46,53 @@ class Rendering:
         Raises StageError naming the first token that differs.
         """
         first, *others = prompts
-        if (ids := self._tokenized(first)) is None:
-            return "lengths", [
-                "prompt ids not checked: the server has no /tokenize for messages; where it tells lengths they agree"
-            ]
+        ids, why = self._tokenized(first)
+        if ids is None:
+            return "lengths", [f"prompt ids not checked: {why}; where it tells lengths they agree"]
         self._check(first, ids)
-        for prompt, ids in self._chat.each(self._tokenized, others):
-            self._check(prompt, ids)
+        unread = []
+        for prompt, (ids, why) in self._chat.each(self._tokenized, others):
+            if ids is None:
+                unread.append(why)
+            else:
+                self._check(prompt, ids)
+        if unread:
+            which = f"{len(unread)} of {len(prompts)} prompts"
+            return "lengths", [f"the ids of {which} not checked: {unread[0]}; where it tells lengths they agree"]
         return "ids", []
 
-    def _check(self, prompt: Prompt, ids: Sequence[int] | None) -> None:
-        if ids is not None and (differs := self._difference(prompt.ids, ids)):
+    def _check(self, prompt: Prompt, ids: Sequence[int]) -> None:
+        if differs := self._difference(prompt.ids, ids):
             what = f"the server renders another prompt than training did ({_start(prompt)}): {differs}"
             raise StageError(f"{what}; {REMEDY}")
 
     def notes(self, prompts: Iterable[Prompt]) -> list[str]:
         """What chat clients of a server would get that itself was sent ids, where that is another prompt than ours."""
         for prompt in islice((p for p in prompts if p.messages), SAMPLED):
-            ids = self._tokenized(prompt)
-            if ids is not None and (differs := self._difference(prompt.ids, ids)):
+            ids, why = self._tokenized(prompt)
+            if ids is None:
+                return [f"what the server's own chat template makes of messages was not seen: {why}"]
+            if differs := self._difference(prompt.ids, ids):
                 return [f"the server's own chat template makes another prompt than training did: {differs}"]
         return []
 
-    def _tokenized(self, prompt: Prompt) -> list[int] | None:
-        """The ids of messages by the server's `/tokenize`, which lies beside its API; None where there is none."""
+    def _tokenized(self, prompt: Prompt) -> tuple[list[int] | None, str]:
+        """The ids of messages by the server's `/tokenize`, beside its API; where there are none, why."""
         body: dict[str, Any] = {"model": self._chat.endpoint.model, "messages": list(prompt.messages), **self.fields}
         body |= {"tools": prompt.tools} if prompt.tools else {}
         root = self._chat.endpoint.base_url.removesuffix("/v1")
         try:
             ids = self._chat.post(f"{root}/tokenize", {**body, "add_generation_prompt": True}).get("tokens")
         except ChatError as error:
-            if error.kind in ("model", "request", "malformed", "server"):
-                return None
+            if error.kind == "model":
+                return None, NO_TOKENIZE
+            if error.kind in ("request", "malformed", "server"):
+                return None, f"the server's /tokenize failed ({error})"
             raise
+        if isinstance(ids, list) and ids and all(type(i) is int for i in ids):
+            return ids, ""
         # A server that only knows texts finds none in messages.
-        return ids if isinstance(ids, list) and ids and all(type(i) is int for i in ids) else None
+        return None, NO_TOKENIZE
 
     def _difference(self, ours: Sequence[int], theirs: Sequence[int]) -> str | None:
         pairs = enumerate(zip_longest(ours, theirs))
