@@ -70,8 +70,14 @@ def _workers(job: Job, training: Worker, evaluating: Worker) -> Iterator[str]:
             yield str(started)
             continue
         if lacking := [name for name in modules if name not in worker.versions]:
-            what = INSTALLED.get(lacking[0], "modelcheck[finetune]")
-            yield (
-                f"{stage}: its interpreter lacks {', '.join(lacking)}: install {what} for it, or name another one by "
-                f"{stage}.python"
-            )
+            yield f"{stage}: its interpreter lacks {', '.join(lacking)}: {_supplying(lacking[0], stage, job)}"
+
+
+def _supplying(module: str, stage: str, job: Job) -> str:
+    if module == "vllm" and job.eval.python is None:
+        return (
+            f'set [job.{job.name}.eval] python = "~/vllm/bin/python", an environment of its own (python -m venv ~/vllm '
+            "&& ~/vllm/bin/pip install vllm): it asks for other versions of what trainers need"
+        )
+    what = INSTALLED.get(module, "modelcheck[finetune]")
+    return f"install {what} for it, or name another one by {stage}.python"

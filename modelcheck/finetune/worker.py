@@ -181,9 +181,8 @@ def _serve(request: Mapping[str, Any], events: IO[str]) -> int:
         emit("error", message=str(error), internal=isinstance(error, LibraryError))
     except ImportError as error:
         traceback.print_exc()
-        what = "vllm" if error.name == "vllm" else "modelcheck[finetune]"
-        lacking = f"{sys.executable} lacks a module ({error}): install {what} for it"
-        emit("error", message=lacking, internal=False)
+        helps = "install modelcheck[finetune] for it" if error.name != "vllm" else "set eval.python to one that has it"
+        emit("error", message=f"{sys.executable} lacks a module ({error}): {helps}", internal=False)
     except BaseException as error:
         traceback.print_exc()
         emit("error", message=f"{type(error).__name__}: {error}", internal=True)
