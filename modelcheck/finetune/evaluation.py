@@ -152,9 +152,7 @@ class Evaluation:
         if waiting:
             keep()
         if isinstance(answer, Failed):
-            if self.folder is None:
-                raise StageFailed(str(answer))
-            raise refusal(answer, self.job.eval.backend, worker.versions, self.folder)
+            raise refusal(answer, self.job.eval, worker.versions, self.folder)
 
     def _scorer(self) -> Score:
         if (beside := str(self.job.file.parent)) not in sys.path:

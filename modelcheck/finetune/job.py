@@ -231,6 +231,11 @@ class Eval:
     python: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
+    def served_by(self, program: str) -> bool:
+        """Whether a server answers that the job starts with a command of words that name the program."""
+        serve = self.openai.serve if self.openai and self.backend == "openai" else None
+        return serve is not None and any(program in word for word in serve.words)
+
     @property
     def engine(self) -> dict[str, Any]:
         """What an engine is told besides the model: its name, and its options."""

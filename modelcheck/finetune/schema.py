@@ -11,6 +11,7 @@ from modelcheck.dataset.forms import COLUMNS, FORMS
 from modelcheck.errors import UsageError
 from modelcheck.finetune import job
 from modelcheck.finetune.chat import ENDPOINT_KEYS
+from modelcheck.finetune.engines.vllm_failures import REPLICAS
 from modelcheck.finetune.kinds import (
     DURATION,
     FLAG,
@@ -234,6 +235,14 @@ THINKING = Table(
     job.Thinking,
     {"tags": listed(listed(TEXT, least=2, most=2), least=1), "unclosed": choice("empty", "keep")},
 )
+
+
+def _arguments(value: Any, reader: Reader, at: Place) -> dict[str, Any]:
+    if "data_parallel_size" in (arguments := MAPPING.read(value, reader, at)):
+        raise Wrong(REPLICAS)
+    return dict(arguments)
+
+
 VLLM = Table(
     job.Vllm,
     {
@@ -243,8 +252,9 @@ VLLM = Table(
         "enforce_eager": FLAG,
         "enable_prefix_caching": FLAG,
         "tensor_parallel_size": whole(1),
-        "args": MAPPING,
+        "args": Kind(MAPPING.wanted, _arguments),
     },
+    elsewhere={"data_parallel_size": REPLICAS},
 )
 
 

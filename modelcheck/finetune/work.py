@@ -198,7 +198,7 @@ class Work:
         asked = request(self.job, folder, put, self.prompts(self.base).stop_ids)
         answer = self.worker(place).ask(asked, self.job.timeout)
         if isinstance(answer, Failed):
-            raise refusal(answer, place.backend, self.worker(place).versions, folder)
+            raise refusal(answer, place, self.worker(place).versions, folder)
         return dict(answer.value)
 
     def _now(self, recipe: Recipe) -> dict[str, Any]:
