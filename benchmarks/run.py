@@ -9,6 +9,7 @@ import sys
 from itertools import chain
 from pathlib import Path
 
+import engines
 import finetune
 import fleet
 import lint
@@ -21,4 +22,4 @@ from measure import show
 if __name__ == "__main__":
     tokenizer = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     tables = (start.rows(), lint.rows(tokenizer), scan.rows(), templates.rows(), mend.rows(), fleet.rows())
-    show(chain(*tables, finetune.rows()))
+    show(chain(*tables, finetune.rows(), engines.rows()))
