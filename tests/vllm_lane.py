@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from finetuning import GREEDY
-from planted import say, tiny_job
+from planted import interpreter, results, say, tiny_job
 from wide_heads import widened
 
 from modelcheck.finetune.stage import Done, Worker
@@ -66,6 +66,13 @@ env = {_inline(env)}
 """
     say("[job.tiny.eval]\n", table)(folder)
     return folder
+
+
+def rehearsed(folder: Path, fault: str, known: Ran) -> tuple[str, str]:
+    """What `rehearse` comes to when the trainer runs with a fault; what the base answers is known from another run."""
+    interpreter(fault)(folder)
+    shutil.copytree(known.folder / ".modelcheck" / "cache", folder / ".modelcheck" / "cache")
+    return results(folder, "-k", "rehearse")["tiny"]["rehearse"]
 
 
 def answers(worker: Worker, folder: Path, prompts: Ids, **changes: Any) -> dict[str, Any]:

@@ -9,8 +9,19 @@ from pathlib import Path
 
 import pytest
 from finetuning import GREEDY
-from planted import interpreter, results
-from vllm_lane import ENGINE, IN_PROCESS, PRELOAD, Figure, Ids, Ran, answers, hold_against, memory_of_group, vllm_job
+from vllm_lane import (
+    ENGINE,
+    IN_PROCESS,
+    PRELOAD,
+    Figure,
+    Ids,
+    Ran,
+    answers,
+    hold_against,
+    memory_of_group,
+    rehearsed,
+    vllm_job,
+)
 from whole_job import STEPS
 
 from modelcheck.finetune.grammar.recognize import Recognizer
@@ -102,10 +113,9 @@ transformers.PreTrainedModel.save_pretrained = save
 """
 
 
-def test_a_folder_that_vllm_refuses_fails_at_rehearse(vllm_python: Path, tmp_path: Path) -> None:
+def test_a_folder_that_vllm_refuses_fails_at_rehearse(vllm_python: Path, vllm_ran: Ran, tmp_path: Path) -> None:
     folder = vllm_job(tmp_path / "tiny", vllm_python, IN_PROCESS, rows=64)
-    interpreter(SAVED_WRAPPED)(folder)
-    kind, text = results(folder, "-k", "rehearse")["tiny"]["rehearse"]
+    kind, text = rehearsed(folder, SAVED_WRAPPED, vllm_ran)
     assert kind == "failed"
     assert "Model architectures ['FSDPLlamaForCausalLM'] are not supported for now" in text
     assert "what helps: name a class that vLLM has" in text

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import interpreter, results
-from vllm_lane import DEFAULT, Figure, Ids, Ran, memory_of_group, vllm_job
+from vllm_lane import DEFAULT, Figure, Ids, Ran, memory_of_group, rehearsed, vllm_job
 
 from modelcheck.finetune.stage import Worker
 
@@ -30,6 +29,12 @@ def engines(cached: object) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
+def some(held_out: Ids) -> Ids:
+    """Every third prompt: some of each kind."""
+    return dict(list(held_out.items())[::3])
+
+
+@pytest.fixture(scope="module")
 def workers(engines: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
     logs = tmp_path_factory.mktemp("engines")
     with ExitStack() as stack:
@@ -37,32 +42,32 @@ def workers(engines: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def test_it_answers_as_transformers_does_and_how_fast_is_told(
-    engines: Any, workers: Workers, vllm_ran: Ran, held_out: Ids, record_property: Figure
+    engines: Any, workers: Workers, vllm_ran: Ran, some: Ids, record_property: Figure
 ) -> None:
-    times, equal = engines.compared(workers, vllm_ran.base, held_out, TURNS)
+    times, equal = engines.compared(workers, vllm_ran.base, some, TURNS)
     ratio = times["vllm"] / times["transformers"]
     figures = f"{times['vllm']:.2f} s, transformers {times['transformers']:.2f} s, {ratio:.2f}x"
-    record_property("figure", f"{len(held_out)} answers of {engines.TOKENS} tokens by the tiny base: vLLM {figures}")
-    record_property("figure", f"vLLM in processes of its own: {equal} of {len(held_out)} are those of transformers")
-    assert equal >= 0.99 * len(held_out)
+    record_property("figure", f"{len(some)} answers of {engines.TOKENS} tokens by the tiny base: vLLM {figures}")
+    record_property("figure", f"vLLM in processes of its own: {equal} of {len(some)} are those of transformers")
+    assert equal >= 0.99 * len(some)
 
 
 @pytest.mark.parametrize("name", ["vllm", "transformers"])
 def test_the_time_of_a_warm_request_is_measured_whole(
-    name: str, engines: Any, workers: Workers, vllm_ran: Ran, held_out: Ids
+    name: str, engines: Any, workers: Workers, vllm_ran: Ran, some: Ids
 ) -> None:
-    engines.answers(workers[name], vllm_ran.base, name, held_out)
+    engines.answers(workers[name], vllm_ran.base, name, some)
     began = time.perf_counter()
-    seconds, found = engines.answers(workers[name], vllm_ran.base, name, held_out)
+    seconds, found = engines.answers(workers[name], vllm_ran.base, name, some)
     assert 0.8 * (time.perf_counter() - began) <= seconds
     assert all(len(ids) == engines.TOKENS for ids in found.values())
 
 
 def test_its_processes_end_with_the_model(
-    engines: Any, workers: Workers, vllm_ran: Ran, held_out: Ids, record_property: Figure
+    engines: Any, workers: Workers, vllm_ran: Ran, some: Ids, record_property: Figure
 ) -> None:
     worker = workers["vllm"]
-    engines.answers(worker, vllm_ran.base, "vllm", held_out)
+    engines.answers(worker, vllm_ran.base, "vllm", some)
     assert worker._process
     leader = worker._process.pid
     at_work = memory_of_group(leader)
@@ -91,10 +96,11 @@ transformers.PreTrainedModel.save_pretrained = save
 """
 
 
-def test_what_a_process_of_its_own_refused_is_told_in_that_ones_words(vllm_python: Path, tmp_path: Path) -> None:
+def test_what_a_process_of_its_own_refused_is_told_in_that_ones_words(
+    vllm_python: Path, vllm_ran: Ran, tmp_path: Path
+) -> None:
     folder = vllm_job(tmp_path / "tiny", vllm_python, DEFAULT, rows=64)
-    interpreter(SAVED_WRAPPED)(folder)
-    kind, text = results(folder, "-k", "rehearse")["tiny"]["rehearse"]
+    kind, text = rehearsed(folder, SAVED_WRAPPED, vllm_ran)
     assert kind == "failed"
     assert "Engine core initialization failed. See root cause above." in text
     assert "ValueError: There is no module or parameter named 'base_model' in LlamaForCausalLM" in text
