@@ -29,6 +29,8 @@ from modelcheck.finetune.workers import Workers
 pytestmark = pytest.mark.vllm
 HERE = {"backend": "transformers"}
 END = 2
+# The second server shares its requests between two engines.
+REPLICAS = {"base": "1", "tuned": "2"}
 
 
 class ByMessages(Engine):
@@ -52,17 +54,18 @@ def workers() -> Iterator[Workers]:
 
 @pytest.fixture(scope="module")
 def evaluated(vllm_python: Path, vllm_ran: Ran, workers: Workers, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The evaluation of a folder, all suites, by vLLM's server, which stays until another is asked for."""
+    """The evaluation of a side, all suites, by vLLM's server, which stays until another is asked for."""
     place = tmp_path_factory.mktemp("served")
-    [made] = read_jobs(vllm_ran.folder / "modelcheck.toml").values()
+    [job] = read_jobs(vllm_ran.folder / "modelcheck.toml").values()
     words = [str(vllm_python), "-m", "vllm.entrypoints.openai.api_server", "--model", "{model}", "--port", "{port}"]
     words += ["--dtype", "float32", "--enforce-eager", "--max-model-len", "128", "--max-num-seqs", "64"]
-    words += ["--generation-config", "vllm", "--host", "127.0.0.1"]
-    server = OpenAi(Endpoint("", "{model}", concurrency=16), Serve(tuple(words), IN_PROCESS))
-    made = dataclasses.replace(made, eval=dataclasses.replace(made.eval, backend="openai", openai=server, python=None))
-    suites, worker = load(made).suites, workers.of(made.eval, place / "logs")
+    words += ["--generation-config", "vllm", "--host", "127.0.0.1", "--data-parallel-size"]
 
-    def run(folder: Path) -> list[Evaluated]:
+    def run(side: str) -> list[Evaluated]:
+        server = OpenAi(Endpoint("", "{model}"), Serve((*words, REPLICAS[side]), IN_PROCESS))
+        by_server = dataclasses.replace(job.eval, backend="openai", openai=server, python=None)
+        made, folder = dataclasses.replace(job, eval=by_server), getattr(vllm_ran, side)
+        suites, worker = load(made).suites, workers.of(made.eval, place / "logs")
         with Prompts(folder) as rendered:
             asked = [Evaluation(made, suite, suites[suite.name], folder, place / "cache") for suite in made.suites]
             return [evaluation.run(worker, rendered) for evaluation in asked]
@@ -70,12 +73,12 @@ def evaluated(vllm_python: Path, vllm_ran: Ran, workers: Workers, tmp_path_facto
     return run
 
 
-@pytest.mark.parametrize("side", ["base", "tuned"])
+@pytest.mark.parametrize("side", REPLICAS)
 def test_it_answers_as_transformers_does(
     side: str, vllm_ran: Ran, held_out: Ids, evaluated: Any, transformers: Worker, record_property: Figure
 ) -> None:
     folder: Path = getattr(vllm_ran, side)
-    runs = evaluated(folder)
+    runs = evaluated(side)
     theirs = answers(transformers, folder, held_out, engine=HERE)
     by_ids = {tuple(ids): key for key, ids in held_out.items()}
     with Prompts(folder) as made:
@@ -87,7 +90,7 @@ def test_it_answers_as_transformers_does(
             for run in runs
             for sample in run.samples()
         }
-    hold_against(f"vLLM's server, {side}", folder, held_out, ours, theirs, record_property)
+    hold_against(f"vLLM's server, {side}, replicas: {REPLICAS[side]}", folder, held_out, ours, theirs, record_property)
     for run in runs:
         assert run.loaded["prompts"] == {"sent": "ids", "checked": "ids"}
         assert run.loaded["answer_ids"] == "the server's"
@@ -103,7 +106,7 @@ def test_it_answers_as_transformers_does(
 def test_what_it_makes_of_messages_is_read_back(
     vllm_ran: Ran, workers: Workers, evaluated: Any, transformers: Worker, tmp_path: Path
 ) -> None:
-    evaluated(vllm_ran.tuned)
+    evaluated("tuned")
     assert workers._servers._running
     url = workers._servers._running[1].url
     chats = {str(n): chat[:1] for n, chat in enumerate(conversations("guard-copy", 20))}
