@@ -91,6 +91,5 @@ def _text(value: Any, file: str, at: str) -> str:
 def _from_files(files: Files) -> Iterator[tuple[str, Template]]:
     if JINJA in files:
         yield "default", Template(files.text(JINJA), JINJA, None)
-    for name in files:
-        if name.startswith(f"{TEMPLATE_FOLDER}/") and name.endswith(".jinja"):
-            yield name.split("/")[1].removesuffix(".jinja"), Template(files.text(name), name, None)
+    for name in files.like(f"{TEMPLATE_FOLDER}/*.jinja"):
+        yield name.split("/")[1].removesuffix(".jinja"), Template(files.text(name), name, None)
