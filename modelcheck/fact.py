@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
-MARK = "__modelcheck_fact__"
+MARK, READS = "__modelcheck_fact__", "__modelcheck_reads__"
 
 
 class Unavailable(Exception):
@@ -68,6 +68,16 @@ def fact(function: F) -> F:
     """Mark a function as the definition of the fact that bears its name. Its parameters are other facts."""
     setattr(function, MARK, True)
     return function
+
+
+def reads(*names: str) -> Callable[[F], F]:
+    """Say of a fact which small files it reads whole, where they are there: those of all facts are fetched together."""
+
+    def say(function: F) -> F:
+        setattr(function, READS, names)
+        return function
+
+    return say
 
 
 @dataclass(frozen=True, slots=True)

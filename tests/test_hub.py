@@ -190,11 +190,15 @@ def test_render(hub: FakeHub) -> None:
 
 # -- The hub's own cache -------------------------------------------------------------------------------------------
 
-DOWNLOAD = "import sys, huggingface_hub as h; h.snapshot_download(sys.argv[1], allow_patterns=sys.argv[2:] or None)"
+DOWNLOAD = """
+import sys, huggingface_hub as h
+name, _, revision = sys.argv[1].partition("@")
+h.snapshot_download(name, revision=revision or None, allow_patterns=sys.argv[2:] or None)
+"""
 
 
 def download(repository: str, *patterns: str) -> None:
-    """With the real client, in a process of its own: it reads HF_ENDPOINT when it is imported."""
+    """`ID` or `ID@REVISION` with the real client, in a process of its own: it reads HF_ENDPOINT when it is imported."""
     subprocess.run([sys.executable, "-c", DOWNLOAD, repository, *patterns], check=True, capture_output=True)
 
 

@@ -1,4 +1,5 @@
 """Nothing below the hub's cache is opened for writing, made, renamed or removed: a kill can leave nothing there."""
+
 from __future__ import annotations
 
 import os

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelcheck.fact import Malformed, NotApplicable, fact
+from modelcheck.fact import Malformed, NotApplicable, fact, reads
 from modelcheck.names import JINJA, LEGACY, TEMPLATE_FOLDER
 from modelcheck.target import Targets
 
@@ -26,6 +26,7 @@ class Template:
     at: str | None
 
 
+@reads(JINJA)
 @fact
 def chat_template(files: Files, target: Targets, tokenizer_config: JsonObject | None = None) -> Mapping[str, Template]:
     """{name: template} as the (first) target runtime finds them; a lone template is called `default`.

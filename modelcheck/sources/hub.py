@@ -105,7 +105,7 @@ class HubRepository:
                 wanted.setdefault(name, []).append((start, stop))
         missing = {name: self._holes(name, spans) for name, spans in wanted.items()}
         size = sum(stop - start for holes in missing.values() for start, stop in holes)
-        self._transfer.expect(size, _some(missing))
+        self._transfer.expect(size, _some(name for name, holes in missing.items() if holes))
         if size <= TOGETHER:
             self._fetch(missing)
 
