@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -12,9 +15,11 @@ from test_hub import download, lint
 
 from modelcheck import tiny
 from modelcheck.cli import cli
+from modelcheck.sources.hub_client import Answer, Client
 
 
 def refused(hub: FakeHub, *arguments: str) -> str:
+    """What a lint says in its one line about what cannot be read."""
     result = CliRunner().invoke(cli, ["lint", *arguments])
     assert result.exit_code == 2
     [line] = [line for line in result.output.splitlines() if "cannot be read:" in line]
@@ -119,9 +124,7 @@ def test_answers_that_are_of_no_use(
     weights = json.dumps(padding).encode()
     hub.add("org/tiny", {**tiny.files(), "model.safetensors": len(weights).to_bytes(8, "little") + weights})
     hub.fault = fault
-    report = lint("org/tiny")
-    assert told in (report.error or "")
-    assert "\n" not in (report.error or "")
+    assert told in refused(hub, "org/tiny")
     assert len(hub.requests) <= 12
     assert hub.sent < 200_000
 
@@ -155,6 +158,40 @@ def test_retry_after_is_waited_for(hub: FakeHub, monkeypatch: pytest.MonkeyPatch
     hub.fault = lambda number, request: Fault(429, asked_to[number - 1]) if number <= 3 else None
     assert lint("org/tiny", select=["CFG"]).error is None
     assert waits == [7, 9, 0.04]
+
+
+def test_a_wait_is_announced_where_progress_is(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelcheck.sources.hub_client.sleep", lambda seconds: None)
+    hub.add("org/tiny", tiny.files())
+    hub.fault = lambda number, request: Fault(429, {"retry-after": "4"}) if number == 1 else None
+    result = CliRunner().invoke(cli, ["lint", "org/tiny", "--select", "CFG"])
+    assert result.stderr == f"modelcheck: org/tiny: {hub.url} answers 429; waiting 4 s to ask again\n"
+
+
+def test_a_host_that_takes_no_connection_is_tried_twice_and_that_is_said(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries, once = [], Client._once
+
+    def counted(self: Client, url: str, *rest: Any) -> Answer:
+        tries.append(url)
+        return once(self, url, *rest)
+
+    monkeypatch.setattr(Client, "_once", counted)
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "1.1")
+    with ExitStack() as stack:
+        deaf = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):  # which fills the queue of a socket that nobody accepts from
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(deaf.getsockname())
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        result = CliRunner().invoke(cli, ["lint", "org/tiny"])
+    problem = f"{url} cannot be reached: no connection within 1.1 s (HF_HUB_DOWNLOAD_TIMEOUT)"
+    assert (result.exit_code, len(tries)) == (2, 2)
+    assert f"cannot be read: org/tiny: no such folder, and {problem}; try again later" in result.stdout
+    assert result.stderr == f"modelcheck: org/tiny: {problem}; waiting 0.01 s to ask again\n"
 
 
 def test_who_asks_to_wait_for_an_hour_is_not_waited_for(hub: FakeHub) -> None:
