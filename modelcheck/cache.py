@@ -41,12 +41,12 @@ def clear() -> None:
     _sweep(0)
 
 
-def trim(limit: int = LIMIT) -> None:
+def trim() -> None:
     """Delete the oldest pieces until the rest fits."""
     pieces = sorted(_pieces(), key=lambda piece: piece[1].st_mtime)
     total = sum(status.st_size for _, status in pieces)
     for path, status in pieces:
-        if total <= limit:
+        if total <= LIMIT:
             break
         _delete(path)
         total -= status.st_size

@@ -68,17 +68,19 @@ def test_what_cannot_be_written_is_held_for_the_run(folder: Path) -> None:
     assert cache.size() == (0, 0)
 
 
-def test_the_oldest_go_first(folder: Path) -> None:
+def test_the_oldest_go_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
     for age, name in enumerate(("new", "old", "oldest")):
         Pieces(name).put(0, b"x" * 100)
         newest = max(stored(folder), key=lambda path: path.stat().st_mtime)
         os.utime(newest, (1e9 - age * 100, 1e9 - age * 100))
-    cache.trim(limit=250)
+    monkeypatch.setattr(cache, "LIMIT", 250)
+    cache.trim()
     assert Pieces("oldest").holes(0, 100) == [(0, 100)]
     assert Pieces("new").holes(0, 100) == []
-    cache.trim(limit=0)
+    monkeypatch.setattr(cache, "LIMIT", 0)
+    cache.trim()
     assert stored(folder) == []
 
 
