@@ -121,7 +121,7 @@ class HubRepository:
 
     def _of(self, name: str) -> Pieces:
         if name not in self._pieces:
-            self._pieces[name] = Pieces(self._endpoint, self.listing.id, self.listing.sha, name)
+            self._pieces[name] = Pieces(self.listing.id, self._endpoint, self.listing.sha, name)
         return self._pieces[name]
 
     def _holes(self, name: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

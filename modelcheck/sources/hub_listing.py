@@ -107,9 +107,9 @@ def remembered(endpoint: str, repository: str, revision: str) -> Listing | None:
     """The listing that an earlier run has kept."""
     sha = revision
     if not hub_cache.SHA.fullmatch(revision):
-        sha = (Pieces(endpoint, repository, "revision", revision).whole() or b"").decode("ascii", "replace")
+        sha = (Pieces(repository, endpoint, "revision", revision).whole() or b"").decode("ascii", "replace")
     try:
-        document = json.loads(Pieces(endpoint, repository, "listing", sha).whole() or b"null")
+        document = json.loads(Pieces(repository, endpoint, "listing", sha).whole() or b"null")
         files = {name: (int(size), digest) for name, (size, digest) in document["files"].items()}
         return Listing(document["id"], document["sha"], files, document["total"])
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -118,8 +118,8 @@ def remembered(endpoint: str, repository: str, revision: str) -> Listing | None:
 
 def remember(endpoint: str, repository: str, revision: str, listing: Listing) -> None:
     """Keep a listing for `remembered`, under the name that was asked for."""
-    Pieces(endpoint, repository, "revision", revision).put(0, listing.sha.encode())
-    Pieces(endpoint, repository, "listing", listing.sha).put(0, json.dumps(asdict(listing)).encode())
+    Pieces(repository, endpoint, "revision", revision).put(0, listing.sha.encode())
+    Pieces(repository, endpoint, "listing", listing.sha).put(0, json.dumps(asdict(listing)).encode())
 
 
 def refusal(client: Client, repository: str, revision: str, answer: Answer) -> str:
