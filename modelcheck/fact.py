@@ -43,6 +43,7 @@ class NotPassed(Missing):
     PARTS: ClassVar = {
         "base": ("the base model of the adapter is not at hand", "--base DIR, or a hub id"),
         "adapter weights": ("the adapter's weights are not in the folder", "fetch adapter_model.safetensors"),
+        "adapter weights on the hub": ("the repository has no adapter_model.safetensors", "push the adapter's weights"),
         "tokenizer of the GGUF": (
             "no tokenizer.json can be made of this GGUF's tokenizer, only of a byte-level BPE of a known kind",
             "lint the folder that it was converted from",

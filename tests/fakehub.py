@@ -111,6 +111,11 @@ class FakeHub:
         """Bytes of all bodies."""
         return sum(request.sent for request in self.requests)
 
+    @property
+    def sent_of_files(self) -> int:
+        """The same of files, without listings."""
+        return sum(request.sent for request in self.requests if "/resolve/" in request.path)
+
     def forget(self) -> None:
         self.requests.clear()
         self.busiest = 0

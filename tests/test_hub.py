@@ -87,7 +87,7 @@ def test_the_findings_are_those_of_the_folder(hub: FakeHub, tmp_path: Path) -> N
     assert there.findings == here.findings != []
     assert there.source == "hub"
     assert there.hub[0].sha == repository.sha
-    assert there.hub[0].read == hub.sent
+    assert there.hub[0].read == hub.sent_of_files
     assert there.hub[0].total == sum(path.stat().st_size for path in folder.iterdir())
     assert all(request.authorization is None for request in hub.requests)
 

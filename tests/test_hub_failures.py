@@ -6,12 +6,13 @@ import json
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from fakehub import TOKEN, FakeHub, Fault, Request
-from test_hub import download, lint
+from test_hub import adapter, download, lint
 
 from modelcheck import tiny
 from modelcheck.cli import cli
@@ -62,6 +63,52 @@ def test_a_mistyped_name_of_a_cached_model(hub: FakeHub) -> None:
     hub.add("org/tiny", tiny.files())
     download("org/tiny")
     assert "did you mean 'org/tiny'?" in (lint("org/tinny").error or "")
+
+
+MEANT = {
+    "https://huggingface.co/org/tiny": "org/tiny",
+    "https://huggingface.co/org/tiny/": "org/tiny",
+    "https://huggingface.co/org/tiny/tree/refs%2Fpr%2F1": "org/tiny --revision refs/pr/1",
+    "https://hub.example/org/tiny/blob/v1/config.json?x=y": "org/tiny --revision v1",
+    "org/tiny@main": "org/tiny --revision main",
+}
+
+
+@pytest.mark.parametrize(("target", "meant"), MEANT.items(), ids=MEANT)
+def test_a_page_of_the_hub_and_an_id_with_a_revision_are_pointed_to_the_id(
+    hub: FakeHub, target: str, meant: str
+) -> None:
+    told = f"{target}: no such folder, and no hub id; for the model on the hub say {meant}"
+    assert refused(hub, target).endswith(told)
+    assert hub.requests == []
+
+
+def test_what_was_read_is_no_more_than_there_is(hub: FakeHub) -> None:
+    repository = hub.add("org/small", {"config.json": b"{}"})
+    result = CliRunner().invoke(cli, ["lint", "org/small"])
+    assert f"org/small at {repository.sha}: read 2 bytes of 2 bytes" in result.stdout
+
+
+def test_what_the_rows_in_use_cannot_tell_is_no_alarm(hub: FakeHub) -> None:
+    hub.add("org/tiny", tiny.files())
+    result = CliRunner().invoke(cli, ["lint", "org/tiny"])
+    assert (
+        "could not check non-finite-weights: none in the 320 of 320 rows of model.embed_tokens.weight that were read, "
+        "the other weights were not read (--weights embeddings)"
+    ) in result.stdout
+
+
+def test_an_adapter_without_weights_is_told_by_where_they_should_be(hub: FakeHub, tmp_path: Path) -> None:
+    hub.add("org/adapter", adapter("org/none"))
+    (tmp_path / "adapter_config.json").write_bytes(adapter("org/none")["adapter_config.json"])
+    told = {
+        target: {one.slug: one.reason for one in lint(target).skipped}["lora-untrained"]
+        for target in ("org/adapter", str(tmp_path))
+    }
+    assert list(told.values()) == [
+        "the repository has no adapter_model.safetensors (push the adapter's weights)",
+        "the adapter's weights are not in the folder (fetch adapter_model.safetensors)",
+    ]
 
 
 def test_a_revision_that_is_not_there(hub: FakeHub) -> None:

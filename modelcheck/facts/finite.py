@@ -78,7 +78,8 @@ def _in_rows(files: Files, embeddings: Embeddings, strange: NDArray[np.intp]) ->
     if spans and (one := _look(files, tensor, spans)).bad:
         return (one,)
     raise Missing(
-        f"of the weights, {embeddings.read_rows} of {embeddings.rows} rows of {tensor.name} were read, and are finite",
+        f"none in the {embeddings.read_rows} of {embeddings.rows} rows of {tensor.name} that were read, the other "
+        "weights were not read",
         remedy="--weights embeddings",
     )
 

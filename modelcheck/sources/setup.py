@@ -96,7 +96,7 @@ class SetUp:
         has_base = base is not None or is_model(mine) or (planned and "config.json" in mine) or own.kind == "objects"
         expected = {} if has_base else dict.fromkeys(MODEL, f"{BASE}: {on.why_not}" if on.why_not else BASE)
         if not planned and ADAPTER_CONFIG in mine and ADAPTER_PICKLE not in mine:
-            expected[ADAPTER_TENSORS] = WEIGHTS
+            expected[ADAPTER_TENSORS] = f"{WEIGHTS} on the hub" if own.kind == "hub" else WEIGHTS
         absent = expected | dict(own.absent)
         self.absent = {name: what for name, what in absent.items() if name not in self._sizes}
 

@@ -11,7 +11,7 @@ MUCH = 4 << 20
 
 
 class Transfer:
-    """The bytes of one source. `read` counts those that came over the network, in failed attempts too."""
+    """The bytes of one source. `read` counts those of files that came over the network, in failed attempts too."""
 
     def __init__(self, name: str, *, announced: bool) -> None:
         """Nothing is written to standard error unless `announced`."""
