@@ -225,7 +225,8 @@ def test_a_host_that_takes_no_connection_is_tried_twice_and_that_is_said(
         return once(self, url, *rest)
 
     monkeypatch.setattr(Client, "_once", counted)
-    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "1.1")
+    monkeypatch.setattr("modelcheck.sources.hub_client.NOTICED", 0.1)
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "0.3")
     with ExitStack() as stack:
         deaf = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(3):  # which fills the queue of a socket that nobody accepts from
@@ -235,7 +236,7 @@ def test_a_host_that_takes_no_connection_is_tried_twice_and_that_is_said(
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         monkeypatch.setenv("HF_ENDPOINT", url)
         result = CliRunner().invoke(cli, ["lint", "org/tiny"])
-    problem = f"{url} cannot be reached: no connection within 1.1 s (HF_HUB_DOWNLOAD_TIMEOUT)"
+    problem = f"{url} cannot be reached: no connection within 0.3 s (HF_HUB_DOWNLOAD_TIMEOUT)"
     assert (result.exit_code, len(tries)) == (2, 2)
     assert f"cannot be read: org/tiny: no such folder, and {problem}; try again later" in result.stdout
     assert result.stderr == f"modelcheck: org/tiny: {problem}; waiting 0.01 s to ask again\n"

@@ -54,7 +54,7 @@ def test_the_small_files_that_the_rules_read_are_fetched_together(hub: FakeHub) 
 # -- What is said beforehand ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("weights", ["embeddings", "full"])
+@pytest.mark.parametrize("weights", [pytest.param("embeddings", marks=pytest.mark.slow), "full"])
 def test_a_run_says_once_how_much_of_the_weights_is_to_come(
     hub: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], weights: str
 ) -> None:
@@ -76,7 +76,9 @@ def test_a_run_says_once_how_much_of_the_weights_is_to_come(
 # -- The commit ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("revision", ["dev/long-context", "v1.0", "refs/pr/1"], ids=["branch", "tag", "request"])
+@pytest.mark.parametrize(
+    "revision", ["dev/long-context", pytest.param("v1.0", marks=pytest.mark.slow), "refs/pr/1"], ids=str
+)
 def test_a_revision_is_pinned_to_its_commit(hub: FakeHub, revision: str) -> None:
     changed = {**tiny.files(), "config.json": json.dumps({**tiny.CONFIG, "use_cache": False}).encode()}
     other = Repository("org/tiny", changed, "ab" * 20)

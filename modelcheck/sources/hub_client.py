@@ -23,6 +23,8 @@ from modelcheck.sources.transfer import Transfer
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 # Pauses of half a second, doubled each time; no request is waited for longer than PATIENCE in all.
 TRIES, FIRST_PAUSE, PATIENCE = 5, 0.5, 60.0
+# Seconds after which people wonder what is going on.
+NOTICED = 1.0
 REDIRECTS = 5
 # No connection is slower than this for as long as it is worth waiting.
 SLOWEST = 32 << 10
@@ -113,7 +115,7 @@ class Client:
             waited += pause
             if last or waited > PATIENCE:
                 break
-            if pause > 1 or monotonic() - started > 1:
+            if pause > NOTICED or monotonic() - started > NOTICED:
                 self._transfer.tell(f"{problem}; waiting {pause:.2g} s to ask again")
             sleep(pause)
         asked = f", and asks to wait for {pause:.0f} s" if waited > PATIENCE else ""
