@@ -102,6 +102,16 @@ def test_a_revision_of_the_clients_cache_is_read_there(hub: FakeHub) -> None:
     assert hub.requests == []
 
 
+@pytest.mark.parametrize("part", [(), ("config.json", "tokenizer*")], ids=["whole", "part"])
+def test_only_a_whole_snapshot_is_taken_for_what_the_revision_is_now(hub: FakeHub, part: tuple[str, ...]) -> None:
+    before = hub.add("org/tiny", {**tiny.files(), "README.md": b"before"})
+    download("org/tiny", *(part or ("*.json", "*.safetensors")))
+    now = hub.add("org/tiny", {**tiny.files(), "README.md": b"now"})
+    hub.forget()
+    assert lint("org/tiny").hub[0].sha == (now.sha if part else before.sha)
+    assert bool(hub.requests) is bool(part)
+
+
 # -- The client's cache --------------------------------------------------------------------------------------------
 
 
