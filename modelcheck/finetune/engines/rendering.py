@@ -17,7 +17,6 @@ SAMPLED = 8
 # An argument that many templates know (Qwen3, SmolLM3, GLM-4.5), for jobs that set none.
 CUSTOMARY: Mapping[str, Any] = {"enable_thinking": True}
 REMEDY = "serve it with the chat template that it was trained with, or with a server that takes token ids"
-
 UNCHECKED = "prompt ids not checked: the server has no /tokenize for messages; where it tells lengths they agree"
 UNSEEN = (
     "template_args not checked: whether the server heeds chat_template_kwargs cannot be seen in what it tells of its "
@@ -85,8 +84,8 @@ class Rendering:
         if self._args and heeds is False:
             raise StageError(
                 f"the server does not heed chat_template_kwargs, so eval.template_args = {json.dumps(self._args)} does "
-                "not reach its chat template: give it these as its own defaults, serve with a server that heeds them, "
-                "or leave template_args out"
+                "not reach its chat template (it refuses them, or makes the same prompt under other values, and not "
+                f"ours): give it these as its own defaults, or {REMEDY}"
             )
         first, *others = prompts
         if (ids := self._tokenized(first, self._args)) is None:

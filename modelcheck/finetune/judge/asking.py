@@ -69,5 +69,5 @@ class Server:
             return chat.ask(question.messages, **fields)
 
         reply, refused = accepted(put, {"seed": question.seed, **self._parameters}, OPTIONAL, self._refused)
-        self._refused = refused
+        self._refused = self._refused | refused
         return reply.text
