@@ -77,7 +77,7 @@ def test_links_lead_to_their_targets(reader: Reader, report: Path) -> None:
 def test_the_picture_shows_what_its_table_says(reader: Reader, report: Path, width: int) -> None:
     page = reader.open(report, width)
     unfold(page)
-    bars = page.eval_on_selector_all("svg >> nth=0 >> rect title", "all => all.map(t => t.textContent)")
+    bars = page.eval_on_selector_all("svg >> nth=0 >> .histbar title", "all => all.map(t => t.textContent)")
     rows = page.eval_on_selector_all(
         "table >> nth=0 >> tbody tr", "all => all.map(r => [...r.cells].map(c => c.innerText))"
     )
