@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from fetch import CACHE, once
@@ -34,4 +35,4 @@ def installed(folder: Path, packages: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     for name, packages in OVERLAYS.items():
-        once(CACHE / name, lambda folder, packages=packages: installed(folder, packages))
+        once(CACHE / name, partial(installed, packages=packages))
