@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,8 @@ def test_it_fits_and_can_be_read(reader: Reader, report: Path, scheme: str) -> N
     assert assert_can_be_read(page, scheme) > 200
 
 
-def test_pictures_are_kept(reader: Reader, report: Path) -> None:
-    keep_pictures(reader, report, "lint")
+def test_pictures_are_kept(reader: Reader, report: Path, record_property: Callable[[str, object], None]) -> None:
+    keep_pictures(reader, report, "lint", record_property)
 
 
 def test_a_hostile_checkpoint_does_nothing(reader: Reader, report: Path) -> None:
