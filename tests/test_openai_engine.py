@@ -134,6 +134,14 @@ def test_without_a_way_to_compare_ids_lengths_are_and_it_is_said(server: FakeCha
     assert f"it has {expected} tokens there" in refused(server, ids)
 
 
+def test_a_tokenize_that_finds_nothing_in_messages_is_none(server: FakeChat, ids: Ids) -> None:
+    server.tokenizes = True
+    server.render = lambda messages, body: [] if "add_generation_prompt" in body else ids(messages)
+    _, identity = answered(server, ids)
+    assert identity["prompts"] == {"sent": "messages", "checked": "lengths"}
+    assert identity["notes"][0].startswith("prompt ids not checked: the server has no /tokenize for messages")
+
+
 def test_what_chat_clients_would_get_is_said_of_a_server_that_was_sent_ids(vllm: FakeChat, ids: Ids) -> None:
     vllm.render = lambda messages, _: [END, *ids(messages)]
     [note] = answered(vllm, ids)[1]["notes"]
@@ -323,12 +331,17 @@ def test_a_schema_is_held_to_by_a_weak_model_too(server: FakeChat, ids: Ids, tex
     assert answered(server, ids)[1]["abilities"]["json_schema"] is held
 
 
-def test_a_grammar_reaches_a_server_that_holds_to_it(server: FakeChat, ids: Ids) -> None:
+@pytest.mark.parametrize("unknown", [(), ("structured_outputs",)], ids=["ignores the others", "refuses one"])
+@pytest.mark.parametrize("field", ["grammar", "ebnf"], ids=["llama.cpp", "SGLang"])
+def test_a_grammar_reaches_a_server_that_holds_to_it(
+    server: FakeChat, ids: Ids, field: str, unknown: tuple[str, ...]
+) -> None:
     text = 'root ::= "a"'
     assert "holds its answers to no grammar" in refused(server, ids, grammar=text)
-    server.answer = lambda body: WORD if "grammar" in body else "yes"
-    answered(server, ids, grammar=text)
-    assert all(body["grammar"] == text for body in server.asked()[-6:])
+    server.unknown = unknown
+    server.answer = lambda body: WORD if field in body else "yes"
+    assert answered(server, ids, grammar=text)[1]["abilities"]["grammar"] == field
+    assert all(body[field] == text for body in server.asked()[-6:])
 
 
 ANSWERS: dict[str, tuple[Mapping[str, Any], Generation, tuple[str, str]]] = {

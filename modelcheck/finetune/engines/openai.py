@@ -160,7 +160,9 @@ class Engine:
         if self._grammar is None:
             return {}
         if not isinstance(way, str):
-            raise StageError("eval.grammar: the server holds its answers to no grammar: serve with vLLM or llama.cpp")
+            raise StageError(
+                "eval.grammar: the server holds its answers to no grammar: serve with vLLM, llama.cpp or SGLang"
+            )
         return grammar_fields(self._grammar)[way]
 
     def _defaults(self) -> dict[str, Any]:
