@@ -103,9 +103,10 @@ def write(
     keys: Mapping[str, Any] | None = None,
     weights: Mapping[str, NDArray[np.float32]] | None = None,
     packing: Packing = Packing.F32,
+    architecture: str = "llama",
 ) -> Path:
     """The tiny checkpoint as a GGUF; a key of None is left out. Matrices are packed as said, the rest is F32."""
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, architecture)
     document = json.loads(tiny.tokenizer_json())
     values = {**KEYS, **tokens(document, tiny.VOCABULARY), **(keys or {})}
     for key, value in values.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -103,7 +103,7 @@ class GgufTokenizer:
             if isinstance(value := self._values.get(f"tokenizer.ggml.{flag}"), bool):
                 content[flag] = value
         if not self.faithful:
-            content["added_tokens_decoder"] = {str(token["id"]): token for token in self._added()}
+            content["added_tokens_decoder"] = {str(token["id"]): token for token in self._added(self.ids.values())}
         if templates := list(self._templates()):
             alone = len(templates) == 1 and templates[0]["name"] == "default"
             content["chat_template"] = templates[0]["template"] if alone else templates
@@ -114,10 +114,10 @@ class GgufTokenizer:
             if isinstance(value, str) and (key == TEMPLATE or key.startswith(f"{TEMPLATE}.")):
                 yield {"name": key.removeprefix(TEMPLATE).removeprefix(".") or "default", "template": value}
 
-    def _added(self) -> Iterator[dict[str, Any]]:
+    def _added(self, named: Collection[int] = ()) -> Iterator[dict[str, Any]]:
         flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         for number, (content, kind) in enumerate(zip(self._tokens, self._types, strict=True)):
-            if kind in (CONTROL, USER_DEFINED, UNKNOWN):
+            if kind in (CONTROL, USER_DEFINED, UNKNOWN) or number in named:
                 yield {"id": number, "content": content, **flags, "special": kind != USER_DEFINED}
 
     def json(self) -> bytes:
