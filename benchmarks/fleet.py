@@ -26,7 +26,7 @@ def rows() -> Iterator[Row]:
         for count, file in files.items():
             file.write_text("\n".join(folders[:count]))
             two, one = side_by_side(_lint(file, 2), _lint(file, 1), repetitions=REPETITIONS)
-            yield Row.paired(f"{count} checkpoints, --jobs 2", two, "--jobs 1", one, 1 if count == MANY else 1.25)
+            yield Row.paired(f"{count} checkpoints, --jobs 2", two, "--jobs 1", one, 1 if count == MANY else 1.5)
         many, few = (statistics.median(_peak(_lint(files[count], 2)) for _ in range(SAMPLES)) for count in (MANY, FEW))
         yield Row(f"memory of all processes, {MANY} checkpoints", many, f"{FEW} checkpoints", few, 1.25, "MB")
 
