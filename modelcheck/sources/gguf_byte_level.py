@@ -41,17 +41,17 @@ DEEPSEEK3 = _split(
 # Names of one way to cut, as llama.cpp groups them (llama-vocab.cpp, `tokenizer_pre`).
 LLAMA3_NAMES = ("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2")
 ALIKE: Mapping[str, Mapping[str, Any]] = {
-    "gpt-2 phi-2 gigachat mellum a.x-4.0": GPT2,
-    "smollm starcoder refact command-r codeshell": DIGITS,
-    f"{' '.join(LLAMA3_NAMES)} dbrx smaug-bpe glm4 chatglm-bpe": LLAMA3,
-    "qwen2 deepseek-r1-qwen kormo f2llmv2 megrez stablelm2": QWEN2,
+    "gpt-2": GPT2,
+    "smollm": DIGITS,
+    f"{' '.join(LLAMA3_NAMES)} dbrx smaug-bpe": LLAMA3,
+    "qwen2 deepseek-r1-qwen kormo f2llmv2 megrez": QWEN2,
     "qwen35": QWEN35,
     "gpt-4o llama4 kanana2": GPT4O,
     "tekken": TEKKEN,
     "deepseek-v3": DEEPSEEK3,
 }
-# {tokenizer.ggml.pre: how texts are cut}, as in the tokenizer.json of the models that each is named after. tests/slow
-# holds those at hand against them, id for id, and the others against transformers' own reading of a GGUF.
+# {tokenizer.ggml.pre: how texts are cut}, as in the tokenizer.json of the models that each is named after: those that
+# tests/slow can hold to the original, id for id, or to transformers' own reading of a GGUF.
 PRE_TOKENIZERS = {name: way for names, way in ALIKE.items() for name in names.split()}
 WHOLE_WORDS_FIRST = frozenset({*LLAMA3_NAMES, "gpt-4o", "llama4", "tekken"})
 ADDS_BOS = frozenset({*LLAMA3_NAMES, "tekken"})
