@@ -45,7 +45,7 @@ class NotPassed(Missing):
         "adapter weights": ("the adapter's weights are not in the folder", "fetch adapter_model.safetensors"),
         "adapter weights on the hub": ("the repository has no adapter_model.safetensors", "push the adapter's weights"),
         "tokenizer of the GGUF": (
-            "no tokenizer.json can be made of this GGUF's tokenizer, only of a byte-level BPE of a known kind",
+            "no tokenizer.json can be made of this GGUF's tokenizer, only of a known byte-level BPE or SentencePiece's",
             "lint the folder that it was converted from",
         ),
     }
