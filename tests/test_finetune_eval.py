@@ -103,6 +103,15 @@ def test_items_are_chosen_as_any_others(folder: Path) -> None:
     assert list(verdicts(start(folder, "-v", "-k", "guard or overfit"))) == ["guard-add", "guard-copy", "overfit"]
 
 
+def test_a_failure_before_the_chosen_items_fails_them(folder: Path) -> None:
+    (folder / "guard-add.jsonl").unlink()
+    run = start(folder, "-v", "-k", "guard")
+    assert (run.returncode, verdicts(run)) == (1, {"guard-add": "FAILED", "guard-copy": "FAILED"})
+    assert "preflight failed: " in run.stdout
+    both = start(folder, "-v", "-rs", "-k", "guard or preflight")
+    assert verdicts(both) == {"preflight": "FAILED", "guard-add": "SKIPPED", "guard-copy": "SKIPPED"}
+
+
 def test_what_failed_last_is_run_first_and_ends_the_run(folder: Path) -> None:
     say("\nmin = 0.9\n", "\nmax = 0.1\n")(folder)
     run = start(folder, "-v", "-x", "-k", "floor or behaviour")

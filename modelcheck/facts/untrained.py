@@ -26,7 +26,7 @@ NEAR_CENTROID = 0.20
 # The rows of one cell of the sketch: by chance two of 128,000 share one, and never four that agree this well.
 PARALLEL, CLUSTER = 0.99, 4
 # Bounds for matrices made to cost time. The largest clusters come first; a centroid needs no more rows than this.
-MOST_CLUSTERS, MOST_SEEDS = 64, 256
+MOST_CLUSTERS, MOST_SEEDS = 64, 64
 # Rows looked at in one go where the work needs memory for each.
 BLOCK = 1 << 16
 # In fewer columns than this, rows are parallel by chance.
@@ -73,7 +73,7 @@ def untrained(embeddings: Embeddings, tokenizer: Tokenizer | None = None) -> Unt
 
     norms = embeddings.scan.norms
     living = np.isfinite(norms)
-    median = float(np.median(norms[living])) if living.any() else 0.0
+    median = float(_median(norms[living])) if living.any() else 0.0
     near_zero = np.flatnonzero(living & (norms <= NEAR_ZERO * median))
     living[near_zero] = False
     identical = _identical(embeddings, living)
@@ -84,6 +84,15 @@ def untrained(embeddings: Embeddings, tokenizer: Tokenizer | None = None) -> Unt
     near = _near(embeddings, living, unused)
     size = tokenizer.size if tokenizer else None
     return Untrained(frozenset(near_zero.tolist()), identical, near, embeddings.rows, size, median)
+
+
+def _median(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The median along the first axis; numpy's own imports its masked arrays, which takes longer than this."""
+    import numpy as np
+
+    low, high = (len(values) - 1) // 2, len(values) // 2
+    ordered = np.partition(values, (low, high), axis=0)
+    return np.asarray((ordered[low] + ordered[high]) / 2)
 
 
 def _identical(embeddings: Embeddings, living: NDArray[np.bool_]) -> tuple[frozenset[int], ...]:
@@ -108,8 +117,10 @@ def _equal(keys: NDArray[np.uint64], among: NDArray[np.bool_]) -> list[NDArray[n
 
     ordered = keys[among]
     ordered.sort()
-    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    del ordered
+    again = ordered[1:] == ordered[:-1]
+    first = np.flatnonzero(again & ~np.concatenate(([False], again[:-1])))
+    repeated = ordered[first]
+    del ordered, again
     if not len(repeated):
         return []
     # By bisection, a block at a time: np.isin would sort all keys once more, in memory of their size.
@@ -178,7 +189,7 @@ def _common_centroid(embeddings: Embeddings, seeds: NDArray[np.intp]) -> NDArray
     if len(seeds) < CLUSTER:
         return None
     rows = _sample(embeddings, seeds)
-    centre = np.median(rows, axis=0)
+    centre = _median(rows)
     close = np.linalg.norm(rows - centre, axis=1) <= NEAR_CENTROID * np.linalg.norm(centre)
     if close.sum() < max(CLUSTER, len(rows) // 2):
         return None
@@ -226,4 +237,4 @@ def _parallel(rows: NDArray[np.float32]) -> bool:
     import numpy as np
 
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return float(np.median(unit @ unit.mean(axis=0))) >= PARALLEL
+    return float(_median(unit @ unit.mean(axis=0))) >= PARALLEL

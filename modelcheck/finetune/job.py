@@ -361,7 +361,7 @@ class Gate:
 class Job:
     """One `[job.NAME]` of `file`. `base` is a folder's absolute path or a hub id; `timeout` is for each stage.
 
-    `warnings` is what the file's reader found unwise but not wrong.
+    `warnings` is what the file's reader found unwise but not wrong, `lines` where it found the scorer of each suite.
     """
 
     name: str
@@ -379,6 +379,11 @@ class Job:
     isolation: str = "subprocess"
     timeout: float = 7200.0
     warnings: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+    def place(self, suite: Suite) -> str:
+        """Where a suite's scorer stands, as messages about it begin."""
+        return f"{self.file}:{self.lines.get(suite.name, self.line)}: suite {suite.name}"
 
     def plain(self) -> dict[str, Any]:
         """The job as JSON can hold it: what workers are told and what hashes are taken of."""

@@ -16,7 +16,7 @@ class Outcome:
     """`verdict` is pass, warn, fail, xfail, smoke (only some items were asked), or blocked by an earlier failure.
 
     `message` says what is wrong and what to do, `details` what else a person may want to read; `findings` and `results`
-    are what both are made of.
+    are what both are made of. `by` is the step that failed, where one did before this.
     """
 
     item: str
@@ -26,6 +26,7 @@ class Outcome:
     findings: tuple[Finding, ...] = ()
     results: tuple[Result, ...] = ()
     figures: Mapping[str, object] = field(default_factory=dict)
+    by: str = ""
 
     @property
     def stops(self) -> bool:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from modelcheck import packs
 from modelcheck.errors import UsageError
 from modelcheck.finding import Finding, Severity
 from modelcheck.finetune import training_rules
-from modelcheck.finetune.engines import vllm_failures
+from modelcheck.finetune.engines import transformers_failures, vllm_failures
 from modelcheck.finetune.job import Eval
 from modelcheck.finetune.stage import Failed
 from modelcheck.manual import SYMPTOMS, symptoms
 from modelcheck.target import RUNTIMES
 
 LOADING = SYMPTOMS[4]
+# {backend: what helps against what it printed, or None}.
+REMEDIES: Mapping[str, Callable[[str], str | None]] = {
+    "transformers": transformers_failures.remedy,
+    "vllm": vllm_failures.remedy,
+}
 # What the engine itself came to, where the folder may be the reason.
 OF_THE_ENGINE = ("refused", "crashed", "killed")
 
@@ -31,14 +36,17 @@ class StageFailed(UsageError):
 
 def refusal(answer: Failed, evaluation: Eval, versions: Mapping[str, str], folder: Path | None) -> StageFailed:
     """A failed `generate`, for the model in `folder`, under an interpreter with these versions."""
-    served = evaluation.served_by("vllm")
-    engine = "vllm" if served else evaluation.backend
-    printed = f"{answer.message}\n{answer.printed}\n{answer.served}"
-    remedy = vllm_failures.remedy(printed, served=served) if engine == "vllm" else None
+    backend, printed = evaluation.backend, f"{answer.message}\n{answer.printed}\n{answer.served}"
+    if evaluation.served_by("vllm"):
+        remedy = vllm_failures.remedy(printed, served=True)
+        # Our client's interpreter says nothing of the server's version.
+        target = _target("vllm", {})
+    else:
+        remedy = REMEDIES[backend](printed) if backend in REMEDIES else None
+        target = _target(backend, versions)
     if folder is None or answer.kind not in OF_THE_ENGINE:
         return StageFailed(answer.told(remedy))
-    # Our client's interpreter says nothing of the server's version.
-    return StageFailed(answer.told(remedy), tuple(_explaining(folder, _target(engine, {} if served else versions))))
+    return StageFailed(answer.told(remedy), tuple(_explaining(folder, target)))
 
 
 def _target(backend: str, versions: Mapping[str, str]) -> tuple[str, ...]:

@@ -48,8 +48,7 @@ class JobRun:
         if item not in self.outcomes:
             blocking = next((o for o in map(self.outcome, self._before(item)) if o.stops), None)
             if blocking:
-                cause = blocking.message if blocking.verdict == BLOCKED else _failed(blocking)
-                self.outcomes[item] = Outcome(item, BLOCKED, cause)
+                self.outcomes[item] = _blocked(item, blocking)
             else:
                 self.outcomes[item] = self._carried_out(item)
         return self.outcomes[item]
@@ -138,5 +137,8 @@ class JobRun:
         return str(baseline.bless(self._work, name))
 
 
-def _failed(outcome: Outcome) -> str:
-    return f"{outcome.item} failed: {next(iter(outcome.message.splitlines()), '')}"
+def _blocked(item: str, blocking: Outcome) -> Outcome:
+    if blocking.verdict == BLOCKED:
+        return Outcome(item, BLOCKED, blocking.message, by=blocking.by)
+    cause = next(iter(blocking.message.splitlines()), "")
+    return Outcome(item, BLOCKED, f"{blocking.item} failed: {cause}", by=blocking.item)
