@@ -296,17 +296,34 @@ def _variable(text: str) -> tuple[str, Any]:
 @cli.command("init-job")
 @click.argument("checkpoint")
 @click.argument("data")
-@click.option("--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write it there; must not exist.")
-def init_job(checkpoint: str, data: str, output: str | None) -> None:
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    default="modelcheck.toml",
+    show_default=True,
+    metavar="FILE",
+    help="Write it there; must not exist. - is standard output.",
+)
+def init_job(checkpoint: str, data: str, output: str) -> None:
     """Write a commented job file for fine-tuning CHECKPOINT on the rows of DATA (a file or folder)."""
     from modelcheck.finetune.init_job import init_job as text
+    from modelcheck.finetune.job_file import is_job_file
 
-    made = text(checkpoint, data, Path(output).parent if output else Path())
+    path = Path(output)
+    if output != "-" and not is_job_file(path):
+        raise UsageError(f"--output {output}: a job file is called modelcheck.toml or NAME.modelcheck.toml")
+    made = text(checkpoint, data, path.parent)
+    if output == "-":
+        click.echo(made, nl=False)
+        return
     try:
-        with Path(output).open("x", encoding="utf-8") if output else click.open_file("-", "w") as stream:
-            stream.write(made)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(made)
+    except FileExistsError:
+        raise UsageError(f"{output} is there already: name another file, --output NAME.modelcheck.toml") from None
     except OSError as error:
         raise UsageError(f"--output {output}: {error.strerror or error}") from None
+    click.echo(f"wrote {output}: read it, then run pytest --finetune-eval {path.parent}", err=True)
 
 
 @cli.command()

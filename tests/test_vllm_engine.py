@@ -20,7 +20,7 @@ from modelcheck.finetune.engines import Prompt
 from modelcheck.finetune.engines.seeds import seed_of
 from modelcheck.finetune.engines.vllm_failures import remedy
 from modelcheck.finetune.identity import differences, unchecked
-from modelcheck.finetune.job import Eval, Generation, Vllm
+from modelcheck.finetune.job import Eval, Generation, Train, Vllm
 from modelcheck.finetune.outcome import judged
 from modelcheck.finetune.protocol import LibraryError, StageError
 from modelcheck.finetune.refusals import refusal
@@ -276,8 +276,8 @@ def test_an_interpreter_without_vllm_fails_before_anything_runs() -> None:
     def worker(**versions: str) -> Any:
         return SimpleNamespace(start=lambda stage: None, versions=versions)
 
-    job: Any = SimpleNamespace(eval=Eval(backend="vllm"))
-    training = worker(**dict.fromkeys(preflight.TRAINING, "1"))
-    [problem] = preflight._workers(job, training, worker(torch="2"))
+    job: Any = SimpleNamespace(eval=Eval(backend="vllm"), train=Train())
+    training = worker(**dict.fromkeys(preflight.TRAINING, "999"))
+    [problem] = preflight.stages(job, training, worker(torch="2"))
     assert problem == "eval: its interpreter lacks vllm: install vllm for it, or name another one by eval.python"
-    assert list(preflight._workers(job, training, worker(vllm="0.32.0"))) == []
+    assert list(preflight.stages(job, training, worker(vllm="0.32.0"))) == []

@@ -111,7 +111,8 @@ def init_job(checkpoint: str, data: str, beside: Path) -> str:
         train=f"train = {_place(TRAIN, rows, beside)}  # {'' if train.whole else 'more than '}{train.rows} rows",
         held_out=_held_out(rows, splits, beside),
         columns=columns,
-        mirror=min(100, max(1, train.rows // 4)),
+        # A suite on the mirror needs as many items as there are, a sample beside others does not.
+        mirror=min(100, max(1, train.rows // 4) if EVAL in rows else train.rows),
         max_length=_rounded(longest, 64) or 2048,
         longest=f"  # the longest row has {longest} tokens" if longest else f"  # not measured: {known.why_not}",
         lr="2e-4" if 0 < known.parameters < 1e9 else "1e-4",

@@ -356,7 +356,8 @@ class Gate:
 class Job:
     """One `[job.NAME]` of `file`. `base` is a folder's absolute path or a hub id; `timeout` is for each stage.
 
-    `warnings` is what the file's reader found unwise but not wrong.
+    `warnings` is what the file's reader found unwise but not wrong, `moving` are the models whose name may stand for
+    other weights tomorrow, both in words. `lines` is {key below the job's table: its line}.
     """
 
     name: str
@@ -374,6 +375,15 @@ class Job:
     isolation: str = "subprocess"
     timeout: float = 7200.0
     warnings: tuple[str, ...] = ()
+    moving: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+
+    def at(self, key: str) -> str:
+        """Where the file says something, for messages: `modelcheck.toml:12: job.rugby.train.args`."""
+        near = key
+        while near and near not in self.lines:
+            near = near.rpartition(".")[0]
+        return f"{self.file}:{self.lines.get(near, self.line)}: job.{self.name}.{key}"
 
     def plain(self) -> dict[str, Any]:
         """The job as JSON can hold it: what workers are told and what hashes are taken of."""
