@@ -24,21 +24,40 @@ class Fetch:
 
 
 def models(job: Job) -> Iterator[Fetch]:
-    """What is to come of base and arms. A model that cannot be asked for is left to whoever fetches it, or has it."""
-    from huggingface_hub import constants, snapshot_download
+    """What is to come of base and arms. A model that cannot be asked for is left to whoever fetches it."""
+    from huggingface_hub import constants
 
     named = {(job.base, job.revision), *((arm.model, arm.revision) for arm in job.arms)}
     for model, revision in named:
         if model is None or Path(model).is_absolute():
             continue
-        try:
-            files = snapshot_download(model, revision=revision, dry_run=True)
-        except Exception:  # noqa: S112  the hub's client raises what its own libraries do
-            continue
-        coming = sum(file.file_size or 0 for file in files if file.will_download)
-        weights = sum(file.file_size or 0 for file in files if file.filename.endswith(".safetensors"))
+        there = _fetched(model, revision)
+        sizes = there or _offered(model, revision)
+        weights = sum(size for name, size in sizes.items() if name.endswith(".safetensors"))
         is_base = (model, revision) == (job.base, job.revision)
-        yield Fetch(Path(constants.HF_HUB_CACHE), coming, weights if is_base else 0)
+        yield Fetch(Path(constants.HF_HUB_CACHE), 0 if there else sum(sizes.values()), weights if is_base else 0)
+
+
+def _fetched(model: str, revision: str | None) -> dict[str, int]:
+    """{file: bytes} of a model that lies in the cache whole; else nothing."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
+    except (OSError, ValueError):
+        return {}
+    return {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+
+
+def _offered(model: str, revision: str | None) -> dict[str, int]:
+    """{file: bytes} of a model on the hub; nothing where it cannot be asked for."""
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().model_info(model, revision=revision, timeout=PATIENCE, files_metadata=True)
+    except Exception:  # the hub's client raises what its own libraries do
+        return {}
+    return {file.rfilename: file.size or 0 for file in info.siblings or ()}
 
 
 def rows(job: Job) -> tuple[list[Fetch], list[str]]:
