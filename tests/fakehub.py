@@ -5,7 +5,8 @@
         ...
         assert hub.requests[0].path == "/api/models/org/name/revision/main"
 
-`hub.fault` makes it misbehave; every request and every byte sent is on record.
+A data set is called `datasets/org/name`. `hub.fault` makes it misbehave; every request and every byte sent is on
+record.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 TOKEN = "hf_goodtoken"
 # From this size on a file lies in large-file storage, whose digest is of another kind.
 LARGE = 10 << 20
+API = re.compile(r"/api/(?:models/|(?=datasets/))(.+?)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.+))?)?")
 
 
 class Content(Protocol):
@@ -155,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._route(unquote(urlsplit(self.path).path))
 
     def _route(self, path: str) -> None:
-        api = re.fullmatch(r"/api/models/(.+?)(?:/(revision|tree|paths-info)/(.+))?", path)
+        api = API.fullmatch(path)
         resolve = re.fullmatch(r"/(.+?)/resolve/([^/]+)/(.+)", path)
         if api:
             name, what, revision = api[1], api[2] or "revision", api[3] or "main"
@@ -176,7 +178,10 @@ class _Handler(BaseHTTPRequestHandler):
             if repository.gated and not known:
                 return self._refuse(403 if self.request_.authorization else 401, "GatedRepo")
             return self._file(repository, resolve[3])
-        entries = [_entry(n, c) for n, c in repository.files.items()]
+        below = f"{api[4]}/" if api and api[4] else ""
+        entries = [_entry(n, c) for n, c in repository.files.items() if n.startswith(below)]
+        if below and not entries:
+            return self._refuse(404, "EntryNotFound")
         if what != "revision":
             return self._json(entries)
         siblings = [

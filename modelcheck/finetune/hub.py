@@ -69,7 +69,7 @@ def rows(job: Job) -> tuple[list[Fetch], list[str]]:
         try:
             coming.append(Fetch(cached.parent, _size(named)))
         except Exception as error:  # the hub's client raises what its own libraries do
-            said = next(iter(str(error).splitlines()), type(error).__name__)
+            said = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
             remedy = "name one that is there, log in, or bring its rows in a file (path = ...)"
             problems.append(f"{job.at(key)}: the data set {named.hf!r} cannot be had from the hub: {said}: {remedy}")
     return coming, problems
