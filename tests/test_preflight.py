@@ -252,6 +252,16 @@ def test_the_job_that_init_job_writes_passes_preflight_and_data(
     assert outcomes[0].verdict == "warn"  # there is no guard yet
 
 
+def test_answers_for_which_the_base_has_no_place(folder: Path, workers: Workers) -> None:
+    say("max_tokens = 16", "max_tokens = 5000")(folder)
+    [job] = read_jobs(folder / "modelcheck.toml").values()
+    with closing(JobRun(job, workers)) as running:
+        outcome = running.outcome("data")
+    assert outcome.message.startswith("suite last: its longest prompt has ")
+    limit = f"{folder / 'base'} was made for 128 positions: lower eval.gen.max_tokens"
+    assert outcome.message.endswith(f" tokens and eval.gen.max_tokens is 5000, but {limit}")
+
+
 def test_what_the_trainer_does_not_take_is_told_with_its_line(folder: Path, workers: Workers) -> None:
     """The interpreter's own library says what it takes: this imports it."""
     say(

@@ -164,9 +164,9 @@ class Work:
         job, place = self.job, self.job.train
         if not place.args or self.worker(place).start("preflight") is not None:
             return []
-        # No row is read for it.
+        # No file is read or written for it, wherever the job lies.
         evaluates = Path("trainer_eval.jsonl") if job.data.eval else None
-        recipe = Recipe(job.base, Path("train.jsonl"), self.state.folder, place, job.dtype, eval_rows=evaluates)
+        recipe = Recipe("base", Path("train.jsonl"), Path("out"), place, job.dtype, eval_rows=evaluates)
         request = {"stage": "arguments", "recipe": recipe.plain()}
         inputs = {**request, "versions": self._versions(place)}
         try:

@@ -195,7 +195,7 @@ def _serve(request: Mapping[str, Any], events: IO[str]) -> int:
 def _bringing(module: str) -> str:
     """What brings a module: ours, where it is one of those that stages need, else the package of its name."""
     package = module.partition(".")[0]
-    return "modelcheck[finetune]" if package in SHOWN and package != "vllm" else package
+    return package if package == "vllm" or package not in ("", *SHOWN) else "modelcheck[finetune]"
 
 
 def _die_with_parent() -> None:

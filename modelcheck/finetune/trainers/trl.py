@@ -64,9 +64,7 @@ def load_model(recipe: Recipe) -> Any:
         raise StageError(f"{recipe.base} cannot be loaded for training: {error}") from error
     except ImportError as error:  # an option asks for what is not installed: its own words say what
         asked = ", ".join(f"{key} = {value!r}" for key, value in recipe.train.model_args.items())
-        raise StageError(
-            f"{recipe.base} cannot be loaded for training with train.model_args {asked}: {error}"
-        ) from error
+        raise StageError(f"{recipe.base} cannot be loaded with train.model_args {asked}: {error}") from error
 
 
 def one_layer(recipe: Recipe) -> Any:
