@@ -44,7 +44,7 @@ class NotPassed(Missing):
         "base": ("the base model of the adapter is not at hand", "--base DIR, or a hub id"),
         "adapter weights": ("the adapter's weights are not in the folder", "fetch adapter_model.safetensors"),
         "tokenizer of the GGUF": (
-            "no tokenizer.json can be made of this GGUF's tokenizer, only of a byte-level BPE of a known kind",
+            "no tokenizer.json can be made of this GGUF's tokenizer, only of a known byte-level BPE or SentencePiece's",
             "lint the folder that it was converted from",
         ),
     }

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 import modelcheck
 from modelcheck.render import renderer as rendering
-from modelcheck.render.renderer import Renderer, RendererError
+from modelcheck.render.renderer import Renderer, RendererError, Spare
 from modelcheck.report import TargetReport
 from modelcheck.testing import lint_overlay, write_overlay
 
@@ -130,6 +131,46 @@ class TestTheZygote:
         [{"messages": [{"role": "user", "content": "hi"}]}],
     )
     ANSWER = {"outcomes": [{"text": "hi"}]}
+
+    @pytest.fixture(autouse=True)
+    def spare(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spare]:
+        """Nothing that an earlier test left."""
+        spare = Spare()
+        monkeypatch.setattr(rendering, "SPARE", spare)
+        yield spare
+        spare.end()
+
+    def test_the_next_renderer_goes_on_with_it(self) -> None:
+        with Renderer() as renderer:
+            assert renderer.render(*self.REQUEST) == self.ANSWER
+            first = renderer._process
+        with Renderer() as renderer, Renderer() as beside:
+            assert renderer.render(*self.REQUEST) == beside.render(*self.REQUEST) == self.ANSWER
+            assert renderer._process is first
+            other = beside._process
+        assert first
+        assert other
+        assert (first.poll(), other.poll()) in {(None, 0), (0, None)}  # one is kept
+
+    def test_one_that_died_meanwhile_is_replaced(self) -> None:
+        with Renderer() as renderer:
+            assert renderer.render(*self.REQUEST) == self.ANSWER
+            first = renderer._process
+        assert first
+        first.kill()
+        with Renderer() as renderer:
+            assert renderer.render(*self.REQUEST) == self.ANSWER
+
+    def test_a_fork_starts_its_own(self, spare: Spare, monkeypatch: pytest.MonkeyPatch) -> None:
+        with Renderer() as renderer:
+            renderer.start()
+            first = renderer._process
+        monkeypatch.setattr(os, "getpid", lambda: 0)
+        with Renderer() as renderer:
+            assert renderer.render(*self.REQUEST) == self.ANSWER
+            assert renderer._process is not first
+        assert first
+        first.communicate()
 
     def test_killed_from_outside_it_is_replaced(self) -> None:
         with Renderer() as renderer:

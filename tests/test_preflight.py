@@ -187,7 +187,8 @@ def test_what_must_be_fetched_has_room_before_it_is_fetched(
         outcome = preflight(folder, workers)
     assert f"{folder / 'cache'}" in outcome.message
     assert not [request for request in hub.requests if request.path.endswith(".safetensors") and request.sent]
-    assert preflight(folder, workers).verdict == "pass"
+    outcome = preflight(folder, workers)
+    assert outcome.verdict == "pass", outcome.message
     assert list((folder / "cache").rglob("model.safetensors"))
 
 

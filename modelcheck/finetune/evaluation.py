@@ -193,7 +193,7 @@ def scorer_of(job: Job, suite: Suite, cache: Path | None = None) -> Score:
     """The scorer of a suite. Raises UsageError for what of it is not there."""
     if (beside := str(job.file.parent)) not in sys.path:
         sys.path.append(beside)  # where a scorer of the job's own lies
-    return scorer(suite.scorer.settings, f"{job.file}: suite {suite.name}", cache)
+    return scorer(suite.scorer.settings, job.place(suite), cache)
 
 
 def _sample(answer: Mapping[str, Any], item: Example, text: str, scored: Scored, prompt_ids: Sequence[int]) -> Sample:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck.finetune.chat.endpoint import Endpoint
+from modelcheck.finetune.plain import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,20 +381,19 @@ class Job:
 
     def at(self, key: str) -> str:
         """Where the file says something, for messages: `modelcheck.toml:12: job.rugby.train.args`."""
-        near = key
-        while near and near not in self.lines:
-            near = near.rpartition(".")[0]
-        return f"{self.file}:{self.lines.get(near, self.line)}: job.{self.name}.{key}"
+        return f"{self.file}:{self._line(key)}: job.{self.name}.{key}"
+
+    def place(self, suite: Suite) -> str:
+        """Where a suite's scorer stands, as messages about it begin."""
+        number = next((i for i, own in enumerate(self.suites, 1) if own.name == suite.name), 0)
+        return f"{self.file}:{self._line(f'suite[{number}].scorer')}: suite {suite.name}"
+
+    def _line(self, key: str) -> int:
+        while key and key not in self.lines:
+            key = key.rpartition(".")[0]
+        return self.lines.get(key, self.line)
 
     def plain(self) -> dict[str, Any]:
         """The job as JSON can hold it: what workers are told and what hashes are taken of."""
-        made: dict[str, Any] = _plain(dataclasses.asdict(self))
+        made: dict[str, Any] = plain(dataclasses.asdict(self))
         return made
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value

@@ -9,6 +9,7 @@ from importlib.metadata import requires
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError
 from modelcheck.finetune import arms, hub, room
 from modelcheck.finetune.data import named_rows
@@ -17,6 +18,7 @@ from modelcheck.finetune.identity import MADE_OF
 from modelcheck.finetune.job import Job
 from modelcheck.finetune.serving import settings as serving
 from modelcheck.finetune.stage import Failed, Worker
+from modelcheck.finetune.work import Work
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -32,13 +34,37 @@ INSTALLED = {"vllm": "vllm", "openai": "modelcheck[openai]"}
 TRIED_ELSEWHERE = ("judge", "lm_eval")
 
 
-def problems(job: Job, root: Path) -> list[str]:
-    """What of files, the hub and disks would stop the job later, in words that say what to do."""
+TRIAL = Example(({"role": "user", "content": "What is 2 + 2?"},), 1, "preflight")
+
+
+def problems(work: Work, training: Worker, evaluating: Worker) -> list[str]:
+    """What would stop the job later, in words that say what to do."""
+    job, unusable = work.job, [*room.unusable(work.root)]
     coming, unreachable = hub.rows(job)
-    full = [*room.problems(job, root, [*coming, *hub.models(job)])]
-    found = [*_files(job), *unreachable, *_scorers(job), *full]
+    full = [*room.problems(job, work.root, [*coming, *hub.models(job)])]
     # What is not there yet is fetched only where there is room for it.
-    return [*found, *_base(job, fetch=not full), *serving.problems(job.eval), *arms.problems(job, fetch=not full)]
+    models = [*_base(job, fetch=not full), *serving.problems(job.eval)]
+    staged = [*(interpreters if unusable else stages)(job, training, evaluating)]
+    asked = [] if unusable else work.wrong_arguments()
+    # What keeps the engine from asking is said already.
+    trial = [] if unusable or full or models or staged else [*_unanswered(work)]
+    read = [*_files(job), *unreachable, *_scorers(job), *arms.problems(job, fetch=not full)]
+    return [*unusable, *full, *read, *models, *staged, *asked, *trial]
+
+
+def _unanswered(work: Work) -> Iterator[str]:
+    """What becomes of one question to a server that runs, put by the engine: for its key, its model and what it takes.
+
+    A server that `serve` starts is not there yet.
+    """
+    server = work.job.eval.openai
+    if server is None or server.serve or work.job.eval.backend != "openai":
+        return
+    try:
+        [ids] = work.prompts(work.base).ids([TRIAL.prompt])
+        work.answers_of(work.base, [(TRIAL, ids)])
+    except UsageError as reason:
+        yield f"eval.openai: {reason}"
 
 
 def _files(job: Job) -> Iterator[str]:
@@ -84,7 +110,7 @@ def stages(job: Job, training: Worker, evaluating: Worker) -> Iterator[str]:
     yield from _lacking("eval", evaluating, EVALUATING[job.eval.backend], extra)
 
 
-def interpreters(training: Worker, evaluating: Worker) -> Iterator[str]:
+def interpreters(_: Job, training: Worker, evaluating: Worker) -> Iterator[str]:
     """Which stages have no interpreter, where nothing can be started yet."""
     for stage, worker in (("train", training), ("eval", evaluating)):
         if why := worker.missing():

@@ -59,17 +59,17 @@ class Steps:
     def _preflight(self) -> Outcome:
         work, job = self._work, self._work.job
         training, evaluating = work.worker(job.train), work.worker(job.eval)
-        unusable = [*room.unusable(work.root)]
-        if not unusable:
+        if not any(room.unusable(work.root)):
             work.state.lock.look()
             work.expect(training, evaluating)
         judges = tried(job, work.cache)
         moving, warnings = (job.moving, job.warnings) if in_ci() else ((), (*job.moving, *job.warnings))
-        problems = [*unusable, *moving, *preflight.problems(job, work.root), *baseline.problems(work), *judges.problems]
-        if unusable:
-            problems += preflight.interpreters(training, evaluating)
-        else:
-            problems += [*preflight.stages(job, training, evaluating), *work.wrong_arguments()]
+        problems = [
+            *moving,
+            *preflight.problems(work, training, evaluating),
+            *baseline.problems(work),
+            *judges.problems,
+        ]
         if not problems:
             record.before(work, {"train": training.versions, "eval": evaluating.versions})
         return judged("preflight", [], problems, "\n".join(judges.notes), warnings)

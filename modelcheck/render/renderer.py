@@ -1,7 +1,8 @@
-"""The parent's end of the zygote: started on the first template, asked once for each, closed with the run."""
+"""The parent's end of the zygote: started on the first template, asked once for each, left to the next run."""
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
@@ -23,6 +24,37 @@ class RendererError(Exception):
     """The rendering process cannot be started, died twice or is stuck: nothing is known about the template."""
 
 
+class Spare:
+    """The zygote that a closed renderer leaves to the next one: a start takes far longer than most templates."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[int, subprocess.Popen[bytes]] | None = None
+        self._lock = threading.Lock()
+
+    def take(self) -> subprocess.Popen[bytes] | None:
+        """The one that was left, if any. A fork of the process that left it must not speak into its pipe."""
+        with self._lock:
+            kept, self._kept = self._kept, None
+        return kept[1] if kept and kept[0] == os.getpid() else None
+
+    def leave(self, process: subprocess.Popen[bytes]) -> None:
+        """Keep one; others are ended."""
+        with self._lock:
+            full = self._kept is not None
+            self._kept = self._kept or (os.getpid(), process)
+        if full:
+            process.communicate()
+
+    def end(self) -> None:
+        """End the one that is kept."""
+        if process := self.take():
+            process.communicate()
+
+
+SPARE = Spare()
+atexit.register(SPARE.end)
+
+
 class Renderer:
     """Renders templates in a child process; safe to share between threads."""
 
@@ -39,9 +71,9 @@ class Renderer:
         self.close()
 
     def close(self) -> None:
-        """End the child process."""
+        """Leave the child process to the next renderer."""
         if self._process:
-            self._process.communicate()
+            SPARE.leave(self._process)
             self._process = None
 
     def start(self) -> None:
@@ -50,6 +82,7 @@ class Renderer:
             self._running()
 
     def _running(self) -> subprocess.Popen[bytes]:
+        self._process = self._process or SPARE.take()
         if self._process is None:
             command = [sys.executable, "-I", str(ZYGOTE), *_import_paths("jinja2", "markupsafe")]
             pipe = subprocess.PIPE
