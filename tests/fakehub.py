@@ -235,7 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.fault.afterwards()
         except OSError:  # whoever asked has gone
             self.close_connection = True
-        if self.fault.cut or (length or 0) > len(body):
+        # Of HEAD nothing more is to come, and the connection stays.
+        if self.fault.cut or (self.command != "HEAD" and (length or 0) > len(body)):
             self.close_connection = True
 
 

@@ -311,17 +311,6 @@ def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "python = '/no/such/python' is no interpreter" in answer.message
 
 
-def test_a_file_that_is_no_interpreter_is_told_and_no_error_of_ours(tmp_path: Path) -> None:
-    python = tmp_path / "python"
-    python.write_text("print()\n")
-    for mode, said in ((0o644, "is a file that may not be executed: chmod +x it"), (0o755, "Exec format error")):
-        python.chmod(mode)
-        answer = Worker(tmp_path / "log", python=str(python)).ask({"stage": "audit"}, 5)
-        assert isinstance(answer, Failed)
-        assert answer.kind == "start"
-        assert said in answer.message
-
-
 def test_an_option_that_needs_a_package_is_told_in_its_librarys_words(worker: Worker, tmp_path: Path) -> None:
     made = recipe(tmp_path, ROWS[:8], model_args={"attn_implementation": "flash_attention_2"})
     answer = worker.ask({"stage": "train", "recipe": made.plain()}, LIMIT)

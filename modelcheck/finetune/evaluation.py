@@ -278,7 +278,7 @@ def model_folder(model: str, revision: str | None, key: str) -> Path:
         from huggingface_hub import snapshot_download
 
         return Path(snapshot_download(model, revision=revision))
-    except (ImportError, OSError, ValueError) as error:
+    except Exception as error:  # the hub's client raises what its own libraries do
         raise UsageError(f"{key} = {model!r} is no folder and cannot be fetched: {error}") from None
 
 
