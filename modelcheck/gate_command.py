@@ -68,8 +68,7 @@ def gate(
     from modelcheck.finetune.verdict import Guard, Policy
 
     demand = _demand(margin, min_gain, floor, ceiling)
-    in_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
-    policy = Policy(alpha=alpha, power=power, on_inconclusive=on_inconclusive, ci=in_ci)
+    policy = Policy(alpha=alpha, power=power, on_inconclusive=on_inconclusive, ci=in_ci())
     asked = demand or Guard(MARGIN)
     found = judge(Path(base), [Path(path) for path in tuned], asked, policy, Judged(metric, cluster, critical))
     if demand is None:

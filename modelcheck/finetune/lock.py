@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +36,8 @@ class Lock:
             self._lock.acquire()
         if self._lock.lock_counter == 1:
             mine = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now(), "run": os.environ.get(ONE_RUN)}
-            self._beside.write_text(json.dumps(mine), encoding="utf-8")
+            with suppress(OSError):  # a full disk is told where more is lost than a name
+                self._beside.write_text(json.dumps(mine), encoding="utf-8")
         return self
 
     def __exit__(
