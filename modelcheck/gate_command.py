@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -65,7 +64,7 @@ def gate(
     from modelcheck.finetune import gate_json, report
     from modelcheck.finetune.gate_logs import Judged
     from modelcheck.finetune.gate_logs import gate as judge
-    from modelcheck.finetune.verdict import Guard, Policy
+    from modelcheck.finetune.verdict import Guard, Policy, in_ci
 
     demand = _demand(margin, min_gain, floor, ceiling)
     policy = Policy(alpha=alpha, power=power, on_inconclusive=on_inconclusive, ci=in_ci())
