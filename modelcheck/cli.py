@@ -307,33 +307,13 @@ def _variable(text: str) -> tuple[str, Any]:
 def init_job(checkpoint: str, data: str, output: str) -> None:
     """Write a commented job file for fine-tuning CHECKPOINT on the rows of DATA (a file or folder)."""
     from modelcheck.finetune.init_job import init_job as text
-    from modelcheck.finetune.job_file import is_job_file
+    from modelcheck.finetune.init_job import write
 
-    path = Path(output)
-    if output != "-" and not is_job_file(path):
-        raise UsageError(f"--output {output}: a job file is called modelcheck.toml or NAME.modelcheck.toml")
-    made = text(checkpoint, data, path.parent)
     if output == "-":
-        click.echo(made, nl=False)
-        return
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(made)
-    except FileExistsError:
-        raise UsageError(f"{output} is there already: name another file, --output NAME.modelcheck.toml") from None
-    except OSError as error:
-        raise UsageError(f"--output {output}: {error.strerror or error}") from None
-    click.echo(f"wrote {output}: read it, then run pytest --finetune-eval {path.parent}", err=True)
-
-
-@cli.command()
-@click.argument("rule", metavar="CODE|SLUG")
-def explain(rule: str) -> None:
-    """Teach what a rule is about: why it costs you, how it comes about, what to do."""
-    from modelcheck import packs
-    from modelcheck.explain import explain as manual
-
-    click.echo(manual(packs.load().checks, rule))
+        click.echo(text(checkpoint, data, Path()), nl=False)
+    else:
+        write(checkpoint, data, Path(output))
+        click.echo(f"wrote {output}: read it, then run pytest --finetune-eval {Path(output).parent}", err=True)
 
 
 @cli.command()

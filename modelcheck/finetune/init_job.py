@@ -22,6 +22,7 @@ from modelcheck.engine import Options
 from modelcheck.errors import UsageError
 from modelcheck.fact import Unavailable
 from modelcheck.facts.dataset import Dataset, Split
+from modelcheck.finetune.job_file import is_job_file
 from modelcheck.render.renderer import Renderer
 from modelcheck.resolver import Resolver
 from modelcheck.sources.local import LocalFolder
@@ -123,6 +124,20 @@ def init_job(checkpoint: str, data: str, beside: Path) -> str:
         suite_data="eval" if EVAL in rows else "mirror",
         scorer=_scorer(train.examples),
     )
+
+
+def write(checkpoint: str, data: str, file: Path) -> None:
+    """Write the job file. Raises UsageError where pytest would not find it, or something is there already."""
+    if not is_job_file(file):
+        raise UsageError(f"--output {file}: a job file is called modelcheck.toml or NAME.modelcheck.toml")
+    made = init_job(checkpoint, data, file.parent)
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(made)
+    except FileExistsError:
+        raise UsageError(f"{file} is there already: name another file, --output NAME.modelcheck.toml") from None
+    except OSError as error:
+        raise UsageError(f"--output {file}: {error.strerror or error}") from None
 
 
 def _columns(rows: RawRows) -> tuple[str, Layout]:
