@@ -241,7 +241,7 @@ def test_arguments_that_the_job_says_elsewhere_are_refused(worker: Worker, tmp_p
     made = recipe(tmp_path, ROWS, args={"learning_rate": 1.0})
     answer = worker.ask({"stage": "train", "recipe": made.plain()}, LIMIT)
     assert isinstance(answer, Failed)
-    assert "learning_rate (say train.lr)" in answer.message
+    assert answer.message == "train.args.learning_rate: is said elsewhere in the job: train.lr"
 
 
 def test_a_rehearsal_goes_the_whole_way(ask: Ask, tmp_path: Path, prompts: Any) -> None:
@@ -311,6 +311,14 @@ def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "python = '/no/such/python' is no interpreter" in answer.message
 
 
+def test_an_option_that_needs_a_package_is_told_in_its_librarys_words(worker: Worker, tmp_path: Path) -> None:
+    made = recipe(tmp_path, ROWS[:8], model_args={"attn_implementation": "flash_attention_2"})
+    answer = worker.ask({"stage": "train", "recipe": made.plain()}, LIMIT)
+    assert isinstance(answer, Failed)
+    assert "cannot be loaded with train.model_args attn_implementation = 'flash_attention_2': " in answer.message
+    assert "modelcheck[finetune]" not in answer.message
+
+
 def test_a_module_that_the_interpreter_lacks_is_named_by_the_stage_that_needs_it(tmp_path: Path) -> None:
     (tmp_path / "transformers.py").write_text("raise ModuleNotFoundError(\"No module named 'transformers'\")")
     with Worker(tmp_path / "log", env={"PYTHONPATH": str(tmp_path)}, preload=("transformers", "json")) as worker:
@@ -338,7 +346,7 @@ def test_a_secret_among_the_arguments_is_refused(worker: Worker, tmp_path: Path)
     made = recipe(tmp_path, ROWS, args={"hub_token": "hf_not-to-be-seen"})
     answer = worker.ask({"stage": "train", "recipe": made.plain()}, LIMIT)
     assert isinstance(answer, Failed)
-    assert answer.message == "train.args.hub_token would be written into every checkpoint: set it in train.env"
+    assert answer.message == "train.args.hub_token: would be written into every checkpoint: set it in train.env"
 
 
 def test_a_worker_that_is_to_be_asked_imports_before(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from modelcheck.finetune import preflight
 from modelcheck.finetune.engines import Prompt
 from modelcheck.finetune.engines.seeds import seed_of
 from modelcheck.finetune.identity import differences, unchecked
-from modelcheck.finetune.job import Eval, Generation, Vllm
+from modelcheck.finetune.job import Eval, Generation, Train, Vllm
 from modelcheck.finetune.protocol import LibraryError, StageError
 
 STOP = 2
@@ -200,8 +200,8 @@ def test_an_interpreter_without_vllm_fails_before_anything_runs() -> None:
         return SimpleNamespace(start=lambda stage: None, versions=versions)
 
     def problems(python: str | None, evaluating: Any) -> list[str]:
-        job: Any = SimpleNamespace(name="tiny", eval=replace(VLLM, python=python))
-        return list(preflight._workers(job, worker(**dict.fromkeys(preflight.TRAINING, "1")), evaluating))
+        job: Any = SimpleNamespace(name="tiny", eval=replace(VLLM, python=python), train=Train())
+        return list(preflight.stages(job, worker(**dict.fromkeys(preflight.TRAINING, "999")), evaluating))
 
     [problem] = problems(None, worker(torch="2"))
     # Not into the environment that they have: there, it would change what trainers need.

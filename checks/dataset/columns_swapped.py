@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from modelcheck.check import check
 from modelcheck.dataset.example import Example, text_of
-from modelcheck.facts.dataset import Dataset, rows_named
+from modelcheck.facts.dataset import Dataset
 from modelcheck.finding import Finding, Severity
 
 # Rows of each split that are looked at, and characters of a text.
@@ -75,10 +75,10 @@ def columns_swapped(dataset: Dataset) -> Iterator[Finding]:
     if len(swapped) > MANY * len(looked_at):
         message = (
             f"in {len(swapped)} of {len(looked_at)} training rows the prompt reads like evaluation's answers and the "
-            f"answer like its prompts ({rows_named([row.row for row in swapped])}), expected the same way round: the "
+            f"answer like its prompts ({dataset.train.named(swapped)}), expected the same way round: the "
             "model learns to ask what it is to answer; are two columns exchanged?"
         )
-        yield Finding(message, dataset.train.file, dataset.train.at(swapped[0].row))
+        yield Finding(message, *dataset.train.place(swapped))
 
 
 def _spread(rows: Sequence[Example]) -> Sequence[Example]:

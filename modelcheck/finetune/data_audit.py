@@ -24,10 +24,11 @@ EXACT, OVERLAP = "eval-row-in-train", "eval-overlaps-train"
 
 def facts(job: Job, data: JobData) -> dict[str, Any]:
     """What the job says in the place of facts of the same names: all of its rows, where they are cut, the template."""
-    train = Split("train", job.data.train.name, data.train)
-    held_out = Split("eval", job.data.eval.name if job.data.eval else "the suites", data.held_out)
+    train = Split("train", data.own[0].source, data.train)
+    held_out = Split("eval", data.eval[0].source if data.eval else "the suites", data.held_out)
+    theirs = held_out if data.held_out else None
     given: dict[str, Any] = {
-        "dataset": Dataset(train, held_out if data.held_out else None, job.eval.template_args, job.data.leakage.ngram),
+        "dataset": Dataset(train, theirs, job.eval.template_args, job.data.leakage.ngram, data.replayed),
         "row_limit": RowLimit(job.data.max_length, "data.max_length", binding=job.data.on_truncate == "error"),
     }
     if isinstance(job.data.template, Path):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck.finetune.chat.endpoint import Endpoint
+from modelcheck.finetune.plain import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +362,8 @@ class Gate:
 class Job:
     """One `[job.NAME]` of `file`. `base` is a folder's absolute path or a hub id; `timeout` is for each stage.
 
-    `warnings` is what the file's reader found unwise but not wrong, `lines` where it found the scorer of each suite.
+    `warnings` is what the file's reader found unwise but not wrong, `moving` are the models whose name may stand for
+    other weights tomorrow, both in words. `lines` is {key below the job's table: its line}.
     """
 
     name: str
@@ -379,21 +381,24 @@ class Job:
     isolation: str = "subprocess"
     timeout: float = 7200.0
     warnings: tuple[str, ...] = ()
-    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
+    moving: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+
+    def at(self, key: str) -> str:
+        """Where the file says something, for messages: `modelcheck.toml:12: job.rugby.train.args`."""
+        return f"{self.file}:{self._line(key)}: job.{self.name}.{key}"
 
     def place(self, suite: Suite) -> str:
         """Where a suite's scorer stands, as messages about it begin."""
-        return f"{self.file}:{self.lines.get(suite.name, self.line)}: suite {suite.name}"
+        number = next((i for i, own in enumerate(self.suites, 1) if own.name == suite.name), 0)
+        return f"{self.file}:{self._line(f'suite[{number}].scorer')}: suite {suite.name}"
+
+    def _line(self, key: str) -> int:
+        while key and key not in self.lines:
+            key = key.rpartition(".")[0]
+        return self.lines.get(key, self.line)
 
     def plain(self) -> dict[str, Any]:
         """The job as JSON can hold it: what workers are told and what hashes are taken of."""
-        made: dict[str, Any] = _plain(dataclasses.asdict(self))
+        made: dict[str, Any] = plain(dataclasses.asdict(self))
         return made
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value

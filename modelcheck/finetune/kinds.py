@@ -57,6 +57,10 @@ class Reader:
             at = at[:-1]
         return self._lines.get(at, 1)
 
+    def below(self, at: Place) -> dict[str, int]:
+        """{key below a table, dotted: its line}."""
+        return {dotted(place[len(at) :]): line for place, line in self._lines.items() if place[: len(at)] == at}
+
     def say(self, at: Place, problem: str) -> None:
         """Note what is wrong with a place."""
         self.errors.append((self.line(at), f"{self.file}:{self.line(at)}: {dotted(at)}: {problem}"))

@@ -177,9 +177,34 @@ class Worker:
         if self._process and self._process.poll() is None:
             return None
         self.close()
-        if not shutil.which(self._python):
-            message = f"python = {self._python!r} is no interpreter: name one that is there, or leave the key out"
-            return Failed(stage, "start", message)
+        if why := self.missing():
+            return Failed(stage, "start", why)
+        try:
+            printed = self._begin()
+        except OSError as error:
+            self.close()
+            where = f"{error.filename}: " if error.filename else ""
+            return Failed(stage, "start", f"its worker cannot be started: {where}{error.strerror or error}")
+        try:
+            self.versions = self._next(time.monotonic() + START_LIMIT)["versions"]
+        except _Silence as silence:
+            self.close()
+            return self._not_started(stage, str(silence), printed)
+        except BaseException:
+            self.close()
+            raise
+        return None
+
+    def missing(self) -> str | None:
+        """Why there is no interpreter to start, if so."""
+        if shutil.which(self._python):
+            return None
+        if Path(self._python).is_file():
+            return f"python = {self._python!r} is a file that may not be executed: chmod +x it, or name an interpreter"
+        return f"python = {self._python!r} is no interpreter: name one that is there, or leave the key out"
+
+    def _begin(self) -> int:
+        """Start the process; how much its log held before."""
         self._home = TemporaryDirectory(prefix="modelcheck-")
         # Only modelcheck itself: the rest of our site-packages is made for our own interpreter.
         Path(self._home.name, "modelcheck").symlink_to(Path(modelcheck.__file__).parent)
@@ -199,15 +224,7 @@ class Worker:
             )
         self._events = queue.SimpleQueue()
         threading.Thread(target=_listen, args=(self._process, self._events), daemon=True).start()
-        try:
-            self.versions = self._next(time.monotonic() + START_LIMIT)["versions"]
-        except _Silence as silence:
-            self.close()
-            return self._not_started(stage, str(silence), printed)
-        except BaseException:
-            self.close()
-            raise
-        return None
+        return printed
 
     def _exchange(self, request: Mapping[str, Any], deadline: float, hear: Callable[[Event], None]) -> Event:
         """The event that answers: `result`, `error`, or `ended` where there was neither."""

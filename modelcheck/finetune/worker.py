@@ -32,6 +32,7 @@ SHOWN = (
     "peft",
     "datasets",
     "accelerate",
+    "tensorboard",
     "tokenizers",
     "safetensors",
     "transformers-cfg",
@@ -179,16 +180,22 @@ def _serve(request: Mapping[str, Any], events: IO[str]) -> int:
         emit("result", value=STAGES[request["stage"]](request, emit))
     except StageError as error:
         emit("error", message=str(error), internal=isinstance(error, LibraryError))
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         traceback.print_exc()
-        helps = "install modelcheck[finetune] for it" if error.name != "vllm" else "set eval.python to one that has it"
-        emit("error", message=f"{sys.executable} lacks a module ({error}): {helps}", internal=False)
+        lacking = f"{sys.executable} lacks a module ({error}): install {_bringing(error.name or '')} for it"
+        emit("error", message=lacking, internal=False)
     except BaseException as error:
         traceback.print_exc()
         emit("error", message=f"{type(error).__name__}: {error}", internal=True)
     else:
         return 0
     return 1
+
+
+def _bringing(module: str) -> str:
+    """What brings a module: ours, where it is one of those that stages need, else the package of its name."""
+    package = module.partition(".")[0]
+    return package if package == "vllm" or package not in ("", *SHOWN) else "modelcheck[finetune]"
 
 
 def _die_with_parent() -> None:

@@ -222,7 +222,7 @@ def test_a_wrong_arm_is_told_with_its_line(tmp_path: Path, change: tuple[str, st
 
 def test_another_model_without_a_commit_is_a_warning(tmp_path: Path) -> None:
     [job] = read(tmp_path, ARM.replace("shots = 3", 'model = "org/larger"')).values()
-    assert any('arm few: model "org/larger" has no commit as revision' in warning for warning in job.warnings)
+    assert any('arm few: model "org/larger" has no commit as revision' in warning for warning in job.moving)
 
 
 def test_all_errors_are_told_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
@@ -245,6 +245,11 @@ def test_two_suites_of_one_name(tmp_path: Path) -> None:
 def test_no_toml(tmp_path: Path) -> None:
     [error] = errors(tmp_path, "[job.tiny]\nbase = \n")
     assert error.startswith("2: is no TOML")
+    [bare] = errors(tmp_path, "[job.tiny]\nbase = models/base\n")
+    assert bare.startswith("2: is no TOML: ")
+    assert bare.endswith(": base = models/base; a text is written in quotes")
+    [number] = errors(tmp_path, "[job.tiny]\nrevision = 1.2.3\n")
+    assert number.endswith(": revision = 1.2.3")
 
 
 def test_no_file(tmp_path: Path) -> None:
@@ -256,10 +261,19 @@ def test_several_jobs_in_one_file(tmp_path: Path) -> None:
     assert list(read(tmp_path, SMALL + SMALL.replace("job.tiny", "job.other"))) == ["tiny", "other"]
 
 
+def test_a_job_says_where_it_says_something(tmp_path: Path) -> None:
+    [job] = read(tmp_path, SMALL).values()
+    assert job.at("data.eval.cluster") == f"{tmp_path / 'modelcheck.toml'}:8: job.tiny.data.eval.cluster"
+    assert job.at("suite[1].margin").endswith(":14: job.tiny.suite[1].margin")
+    assert job.at("train.args.optim").endswith(":1: job.tiny.train.args.optim")  # the job's own line, where it does not
+
+
 def test_what_is_unwise_is_a_warning(tmp_path: Path) -> None:
     text = SMALL.replace('"guard"\nmargin', '"target"\nmin_gain').replace('base = "base"', 'base = "org/model"')
     [job] = read(tmp_path, text).values()
-    assert ["no suite is a guard" in job.warnings[0], "no commit as revision" in job.warnings[1]] == [True, True]
+    [forgetting], [moving] = job.warnings, job.moving
+    assert "no suite is a guard" in forgetting
+    assert "no commit as revision" in moving
 
 
 def test_settings_and_jobs_share_modelcheck_toml(tmp_path: Path) -> None:
