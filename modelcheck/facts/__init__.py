@@ -3,13 +3,14 @@
 from .adapter_config import adapter_config, lora
 from .adapter_tensors import adapter_tensors
 from .architecture import architecture
-from .base import base_config, base_files, base_tensors, base_tokenizer_config, fits_base
+from .base import base_config, base_files, base_generation_config, base_tensors, base_tokenizer_config, fits_base
 from .base_modules import base_modules
 from .chat_template import chat_template, is_chat, template_places
 from .config import config, generation_config
 from .conversations import conversations, rendered
 from .dataset import data, dataset
 from .differences import differences
+from .drift import base_chat_template, base_special_tokens, template_drift, tokenizer_drift
 from .embeddings import embedding_tensor, embeddings
 from .emitted import emitted
 from .encoded_rows import encoded_rows, row_limit
@@ -44,9 +45,12 @@ __all__ = [
     "adapter_tensors",
     "architecture",
     "architecture_table",
+    "base_chat_template",
     "base_config",
     "base_files",
+    "base_generation_config",
     "base_modules",
+    "base_special_tokens",
     "base_tensors",
     "base_tokenizer_config",
     "chat_template",
@@ -85,12 +89,14 @@ __all__ = [
     "special_tokens",
     "special_tokens_map",
     "stop_ids",
+    "template_drift",
     "template_places",
     "tensor_gaps",
     "tensors",
     "tie",
     "tokenizer",
     "tokenizer_config",
+    "tokenizer_drift",
     "tokenizer_json",
     "trainability",
     "training",

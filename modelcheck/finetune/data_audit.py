@@ -31,9 +31,13 @@ def facts(job: Job, data: JobData) -> dict[str, Any]:
         "row_limit": RowLimit(job.data.max_length, "data.max_length", binding=job.data.on_truncate == "error"),
     }
     if isinstance(job.data.template, Path):
-        file = str(job.data.template)
-        given["chat_template"] = {"default": Template(job.data.template.read_text(encoding="utf-8"), file, None)}
+        given["chat_template"] = template_of(job.data.template)
     return given
+
+
+def template_of(file: Path) -> dict[str, Template]:
+    """The fact `chat_template` that a file of its own stands for."""
+    return {"default": Template(file.read_text(encoding="utf-8"), str(file), None)}
 
 
 def audit(job: Job, data: JobData, base: Path) -> TargetReport:

@@ -125,7 +125,10 @@ class Steps:
     def _of_rehearsal(self, found: Mapping[str, Any]) -> dict[str, Any]:
         work, gate = self._work, self._work.job.gate
         merged, log = Path(found["merged"]), Path(found["log"]).read_text(encoding="utf-8").splitlines()
-        findings = [*training_rules.of_folder(merged, work.base), *training_rules.of_rehearsal(work.base, log)]
+        findings = [
+            *training_rules.of_folder(merged, work.base, work.job.data.template),
+            *training_rules.of_rehearsal(work.base, log),
+        ]
         problems = [] if found["saved_is_loaded"] else ["what was saved is not what is loaded from it again"]
         # After two steps a greedy choice may hang on a rounding: the logits decide.
         allowed = dataclasses.replace(gate.merged_vs_adapter, min_greedy_agreement=0.0)
@@ -148,7 +151,7 @@ class Steps:
             problems += disagreements(
                 work.agreement(recipe), gate.merged_vs_adapter, must_change=gate.weights_must_change
             )
-            findings += training_rules.of_folder(recipe.merged, work.base)
+            findings += training_rules.of_folder(recipe.merged, work.base, work.job.data.template)
         return judged("artifact", findings, problems)
 
     def _verdict(self, suite: Suite) -> Step:
