@@ -16,7 +16,7 @@ from modelcheck.finetune import gate_json
 from modelcheck.finetune.gate import Floor, Guard, Policy, Target, compare, pair
 from modelcheck.finetune.hints import Hint, explaining, what_is_left
 from modelcheck.finetune.rates import length, overfit, stop, truncation
-from modelcheck.finetune.report import GateReport, markdown, text
+from modelcheck.finetune.report import GateReport, markdown, row, text
 from modelcheck.manual import SYMPTOMS
 
 HOSTILE = "<script>|`x` @someone #1 [a](http://b) \u202e\x1b[31m\nnext"
@@ -41,7 +41,7 @@ def report(*, hints: tuple[Hint, ...] = (EOS, SLOW), tuned: int = 39) -> GateRep
         stop(items, 0.98, policy),
         truncation(items, 0.02, policy),
         length(items, (0.5, 2.0), policy),
-        overfit(run(right(55)), run(right(100)), 0.15, policy),
+        overfit([run(right(55))], [run(right(100))], 0.15, policy),
     )
     return GateReport("rugby", results, policy, hints)
 
@@ -142,6 +142,11 @@ def test_markdown_begins_with_the_outcome() -> None:
     assert len(markdown(report())) < 65_536
 
 
+def test_what_the_model_was_tuned_for_is_marked() -> None:
+    result = replace(report().results[1], primary=True)
+    assert row(result)[0] == "target last (primary)"
+
+
 def test_a_run_without_failures_is_short() -> None:
     base = run(right(100))
     good = GateReport("rugby", (compare(base, base, role=Guard(0.05), suite="copy"),), Policy())
@@ -161,6 +166,7 @@ RESULT: dict[str, Any] = {
     "suite": {"type": "string"},
     "metric": {"type": "string"},
     "role": {"enum": ["guard", "target", "floor", "ceiling", "behaviour", "overfit"]},
+    "primary": {"type": "boolean"},
     "items": {"type": "integer"},
     "clusters": {"type": "integer"},
     "repeats": {"type": "integer"},

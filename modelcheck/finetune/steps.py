@@ -53,7 +53,7 @@ class Steps:
         if job.gate.baseline:
             steps |= {f"baseline-{suite.name}": self._against_baseline(suite) for suite in job.suites}
         steps |= {"behaviour": self._behaviour}
-        return steps | ({"overfit": self._overfit} if job.data.mirror else {})
+        return steps | ({"overfit": self._overfit(job.mirrored)} if job.mirrored else {})
 
     def _preflight(self) -> Outcome:
         work, job = self._work, self._work.job
@@ -182,9 +182,11 @@ class Steps:
         sides = [(suite, self._work.sides(suite)) for suite in self._work.job.suites]
         return verdicts.of_behaviour(sides, self._work.job, self.policy, self._explanations())
 
-    def _overfit(self) -> Outcome:
-        job, data = self._work.job, self._work.data
-        held_out = next(s for s in job.suites if s.data == "eval")
-        mirrored = dataclasses.replace(held_out, name="mirror", data="mirror")
-        mirror, new = self._work.tuned_runs(mirrored, data.mirror), self._work.tuned_runs(held_out)
-        return verdicts.of_overfit(mirror, new, job.gate, self.policy)
+    def _overfit(self, held_out: Suite) -> Step:
+        def step() -> Outcome:
+            work = self._work
+            mirrored = dataclasses.replace(held_out, name="mirror", data="mirror")
+            mirror, new = work.tuned_runs(mirrored, work.data.mirror), work.tuned_runs(held_out)
+            return verdicts.of_overfit(mirror, new, work.job.gate, self.policy)
+
+        return step
