@@ -28,7 +28,8 @@ def exchanged(folder: Path) -> None:
     path = folder / "tokenizer.json"
     document = json.loads(path.read_text())
     vocab = document["model"]["vocab"]
-    vocab["sun"], vocab["tree"] = vocab["tree"], vocab["sun"]
+    one, other = [token for token in vocab if token.startswith("Ġ") and len(token) > 3][:2]
+    vocab[one], vocab[other] = vocab[other], vocab[one]
     path.write_text(json.dumps(document))
 
 
@@ -79,8 +80,8 @@ def test_what_the_trainer_saved_is_as_expected(folder: Path) -> None:
 
 def test_a_template_that_the_job_names_is_the_one_expected(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.jinja"
-    other.write_text(TEMPLATE.replace("assistant\\n", "assistant:\\n"))
-    shutil.copy(other, saved(folder) / "chat_template.jinja")
+    other.write_text(f"You are kind.\n{TEMPLATE}")
+    more_before(saved(folder))
     assert [f.slug for f in of_folder(saved(folder), folder / "base", "tokenizer")] == ["template-drift"]
     assert of_folder(saved(folder), folder / "base", other) == []
 

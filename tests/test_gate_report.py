@@ -143,8 +143,8 @@ def test_markdown_begins_with_the_outcome() -> None:
 
 
 def test_what_the_model_was_tuned_for_is_marked() -> None:
-    result = replace(report().results[1], primary=True)
-    assert row(result)[0] == "target last (primary)"
+    [result] = [result for result in report().results if result.role == "target"]
+    assert row(replace(result, primary=True))[0] == f"{row(result)[0]} (primary)" == "target last (primary)"
 
 
 def test_a_run_without_failures_is_short() -> None:

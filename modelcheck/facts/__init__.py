@@ -27,6 +27,7 @@ from .padding import idle_tokens, new_pad, reserved_pads
 from .rebuilt import rebuilt_tokenizer
 from .rope import ropes
 from .rows import rows
+from .skill import skill
 from .special_tokens import special_tokens, special_tokens_map, stop_ids, tokenizer_config
 from .tensor_names import quantization, wrapped
 from .tensors import shards, tensors
@@ -86,6 +87,7 @@ __all__ = [
     "row_limit",
     "rows",
     "shards",
+    "skill",
     "special_tokens",
     "special_tokens_map",
     "stop_ids",

@@ -11,6 +11,7 @@ from modelcheck.dataset.limit import RowLimit
 from modelcheck.engine import Options, lint_source
 from modelcheck.facts.chat_template import Template
 from modelcheck.facts.dataset import Dataset, Split
+from modelcheck.facts.skill import Skill
 from modelcheck.finding import Finding, Severity
 from modelcheck.finetune.data import JobData
 from modelcheck.finetune.job import Job
@@ -28,11 +29,19 @@ def facts(job: Job, data: JobData) -> dict[str, Any]:
     held_out = Split("eval", job.data.eval.name if job.data.eval else "the suites", data.held_out)
     given: dict[str, Any] = {
         "dataset": Dataset(train, held_out if data.held_out else None, job.eval.template_args, job.data.leakage.ngram),
+        "skill": _skill(job, data),
         "row_limit": RowLimit(job.data.max_length, "data.max_length", binding=job.data.on_truncate == "error"),
     }
     if isinstance(job.data.template, Path):
         given["chat_template"] = template_of(job.data.template)
     return given
+
+
+def _skill(job: Job, data: JobData) -> Skill:
+    """The rows that are not replayed, and what the targets ask."""
+    targets = (suite for suite in job.suites if suite.role == "target" and suite.data not in ("eval", "mirror"))
+    asked = data.eval + tuple(row for suite in targets for row in data.suites[suite.name])
+    return Skill(Split("train", job.data.train.name, data.own), Split("eval", "the targets", asked))
 
 
 def template_of(file: Path) -> dict[str, Template]:
