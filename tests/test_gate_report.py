@@ -12,9 +12,10 @@ import jsonschema
 import pytest
 from gate_samples import right, run
 
+from modelcheck.dataset.example import Example
 from modelcheck.finetune import gate_json
 from modelcheck.finetune.gate import Floor, Guard, Policy, Target, compare, pair
-from modelcheck.finetune.hints import Hint, explaining, what_is_left
+from modelcheck.finetune.hints import Hint, explaining, least_likely, what_is_left
 from modelcheck.finetune.rates import length, overfit, stop, truncation
 from modelcheck.finetune.report import GateReport, markdown, row, text
 from modelcheck.manual import SYMPTOMS
@@ -232,7 +233,30 @@ def test_slices_are_in_gate_json() -> None:
 
 def test_what_is_left_follows_from_the_loss_on_the_training_rows() -> None:
     failed = report().results
-    unlearned, learned = what_is_left(3.96, 1.11), what_is_left(2.15, 0.04)
+    unlearned, learned = what_is_left("target", 3.96, 1.11), what_is_left("floor", 2.15, 0.04)
+    assert unlearned
+    assert learned
     assert "from 3.96 to 1.11: the rows were not learned, so their answers are wrong" in unlearned.message
     assert "from 2.15 to 0.04: the rows were learned, so they teach something else" in learned.message
     assert explaining(failed, [unlearned]) == [unlearned]
+
+
+def test_a_guard_is_not_told_to_mix_in_what_is_mixed_in() -> None:
+    replayed, noise = (
+        what_is_left("guard", 2.15, 0.04, replayed=1024),
+        what_is_left("guard", 3.96, 1.11, "t, row 3 (9)"),
+    )
+    assert what_is_left("guard", 2.15, 0.04) is None
+    assert replayed
+    assert "the 1024 that repeat old skills did not keep this one" in replayed.message
+    assert noise
+    assert "wrong or contradict each other" in noise.message
+    assert "read these first: t, row 3 (9), then" in noise.message
+
+
+def test_rows_with_the_largest_losses_are_named_by_file_and_row() -> None:
+    rows = [Example((), row, "train.jsonl") for row in range(10, 20)]
+    said = least_likely([(n, 9.0 if n in (2, 7) else 0.1) for n in range(1, 11)], rows)
+    assert said.startswith("train.jsonl, row 11 (9); train.jsonl, row 16 (9); ")
+    assert said.endswith("(loss; half of 10 are below 0.1)")
+    assert least_likely([], rows) == ""

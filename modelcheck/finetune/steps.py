@@ -11,7 +11,7 @@ from modelcheck.finding import Finding, Severity
 from modelcheck.finetune import arms, baseline, identity, preflight, record, training_rules, verdicts
 from modelcheck.finetune.aa import stability
 from modelcheck.finetune.artifact import disagreements
-from modelcheck.finetune.hints import Hint, what_is_left
+from modelcheck.finetune.hints import Hint, least_likely, what_is_left
 from modelcheck.finetune.job import Arm, Suite
 from modelcheck.finetune.job_record import AUDITED
 from modelcheck.finetune.judge.notes import notes
@@ -159,19 +159,22 @@ class Steps:
             work = self._work
             others = [(arm, work.arm_run(arm, suite)) for arm in work.job.arms if suite in work.targets]
             base, tuned = work.sides(suite)
-            found, left = self._explanations(), self.what_is_left()
+            found, left = self._explanations(), self.what_is_left(suite)
             outcome = verdicts.of_suite(suite, base, tuned, self.policy, found, left, others)
             more = dict.fromkeys(note for run in tuned for note in run.notes)
             return dataclasses.replace(outcome, details="\n".join(filter(None, [outcome.details, *more])))
 
         return step
 
-    def what_is_left(self) -> Hint | None:
-        """What the loss of the first seed says where no finding explains a failure; a short run says nothing."""
-        recipe, _ = next(iter(self._work.trained().values()))
+    def what_is_left(self, suite: Suite) -> Hint | None:
+        """What the losses of the first seed say where no finding explains a failure; a short run says nothing."""
+        work = self._work
+        recipe, found = next(iter(work.trained().values()))
         lines = recipe.log.read_text(encoding="utf-8").splitlines() if recipe.log.exists() else []
-        loss = log_evidence(lines)["loss"]
-        return what_is_left(loss["first"], loss["last"]) if loss else None
+        if (loss := log_evidence(lines)["loss"]) is None:
+            return None
+        unlikely = least_likely(found.get("row_losses", ()), work.data.train)
+        return what_is_left(suite.role, loss["first"], loss["last"], unlikely, work.data.replayed)
 
     def _against_baseline(self, suite: Suite) -> Step:
         return lambda: verdicts.of_baseline(

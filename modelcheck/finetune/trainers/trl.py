@@ -24,6 +24,7 @@ from modelcheck.finetune.secrets import is_secret
 
 from .log import StepLog
 from .lora import lora_config
+from .row_losses import row_losses
 from .rows import Row, by_spans, dataset, read_rows
 from .trainability import trainability
 
@@ -197,6 +198,7 @@ def train(recipe: Recipe, emit: Emit, evaluated: Mapping[str, Any] | None = None
         "seconds": seconds,
     }
     if not log.stopped:
+        result["row_losses"] = row_losses(trainer)
         trainer.model.config.use_cache = use_cache
         result |= save(recipe, trainer.accelerator.unwrap_model(trainer.model), tokenizer)
         seconds["save"] = round(time.monotonic() - trained, 2)
