@@ -86,12 +86,11 @@ def test_a_template_that_the_job_names_is_the_one_expected(folder: Path, tmp_pat
     assert of_folder(saved(folder), folder / "base", other) == []
 
 
-def test_the_step_fails_on_it_and_warns_of_what_is_only_suspicious(folder: Path) -> None:
+def test_the_step_fails_and_tells_all(folder: Path) -> None:
     say("seeds = [0]", "seeds = [0]\nrehearse = false")(folder)
     EDITS["sampling"][0](saved(folder))
-    run = start(folder, "-v", "-k", "artifact")
-    assert verdicts(run) == {"artifact": "WARNED"}
     exchanged(saved(folder))
     run = start(folder, "-v", "-k", "artifact")
     assert verdicts(run) == {"artifact": "FAILED"}
-    assert "TOK009 tokenizer-drift" in run.stdout
+    assert "error TOK009 tokenizer-drift" in run.stdout
+    assert "warning CFG010 generation-drift" in run.stdout

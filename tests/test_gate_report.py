@@ -255,8 +255,8 @@ def test_a_guard_is_not_told_to_mix_in_what_is_mixed_in() -> None:
 
 
 def test_rows_with_the_largest_losses_are_named_by_file_and_row() -> None:
-    rows = [Example((), row, "train.jsonl") for row in range(10, 20)]
-    said = least_likely([(n, 9.0 if n in (2, 7) else 0.1) for n in range(1, 11)], rows)
-    assert said.startswith("train.jsonl, row 11 (9); train.jsonl, row 16 (9); ")
-    assert said.endswith("(loss; half of 10 are below 0.1)")
+    rows = [Example((), row, "replay.jsonl" if row > 15 else "train.jsonl") for row in range(10, 20)]
+    said = least_likely([(n, 9.0 - n if n in (2, 7) else 0.1 / n) for n in range(1, 11)], rows)
+    assert said.startswith("train.jsonl, row 11 (7), 10 (0.1), 12 (0.033), 13 (0.025); replay.jsonl, row 16 (2): ")
+    assert said.endswith("(loss; the median is 0.022)")
     assert least_likely([], rows) == ""

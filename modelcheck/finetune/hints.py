@@ -63,12 +63,13 @@ def least_likely(losses: Sequence[tuple[int, float]], rows: Sequence[Example]) -
     """Those of the training rows, by their number from 1, whose answers have the largest loss, in words."""
     if not losses:
         return ""
-    worst = sorted(losses, key=lambda pair: -pair[1])[:NAMED]
-    told = "; ".join(f"{rows[number - 1].place} ({loss:.2g})" for number, loss in worst)
+    files: dict[str, list[str]] = {}
+    for number, loss in sorted(losses, key=lambda pair: -pair[1])[:NAMED]:
+        row = rows[number - 1]
+        files.setdefault(row.source, []).append(f"{row.row} ({loss:.2g})")
+    told = "; ".join(f"{file}, row {', '.join(found)}" for file, found in files.items())
     middle = median(loss for _, loss in losses)
-    return (
-        f"{told}, whose answers the tuned model finds least likely (loss; half of {len(losses)} are below {middle:.2g})"
-    )
+    return f"{told}: their answers are what the tuned model finds least likely (loss; the median is {middle:.2g})"
 
 
 def symptoms(result: Result) -> frozenset[str]:
