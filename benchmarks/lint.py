@@ -24,8 +24,8 @@ def rows(tokenizer: Path | None) -> Iterator[Row]:
             python("-m", "modelcheck", "lint", "--select", "CFG", folder),
             peer("-c", LOAD, folder),
         )
-    yield Row("lint of a Llama-3.1 folder without weights", lint, AGAINST, load, 0.3)
-    yield Row("lint --select CFG of the same", rules, AGAINST, load, 0.1)
+    yield Row.paired("lint of a Llama-3.1 folder without weights", lint, AGAINST, load, 0.3)
+    yield Row.paired("lint --select CFG of the same", rules, AGAINST, load, 0.1)
 
 
 if __name__ == "__main__":

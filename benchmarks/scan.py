@@ -10,8 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from checkpoints import VOCABULARY, embedding
-from measure import ENVIRONMENT, REPETITIONS, Row, answer, show
+from measure import ENVIRONMENT, Row, answer, show
 from peers import peer
+
+PROCESSES, PAIRS = 5, 7
 
 # What the process has imported before its memory and time count.
 PREPARED = """
@@ -52,7 +54,7 @@ def timed(work):
 def scan():
     untrained(Embeddings(files, tensor))
 """
-TIME = PREPARED + "timed(read); print(json.dumps([timed(read), timed(scan)]))"
+TIME = PREPARED + "timed(read); print(json.dumps([[timed(read), timed(scan)] for _ in range(int(sys.argv[3]))]))"
 # What one would write with torch: the whole matrix in float32, its norms, its repeated rows.
 TORCH = """
 import json, sys, time
@@ -81,9 +83,9 @@ def rows() -> Iterator[Row]:
         small = embedding(Path(name) / "small", VOCABULARY // 4)
         scans = {}
         for state, bound in (("warm", 4), ("cold", 1.3)):
-            pairs = [json.loads(answer(TIME, str(folder), state)) for _ in range(REPETITIONS)]
-            read, scans[state] = map(statistics.median, zip(*pairs, strict=True))
-            yield Row(f"scan of 128256 x 4096 bf16, {state}", scans[state], "reading those bytes", read, bound)
+            read, scan = _times(folder, state)
+            scans[state] = statistics.median(scan)
+            yield Row.paired(f"scan of 128256 x 4096 bf16, {state}", scan, "reading those bytes", read, bound)
         peaks = {
             place: statistics.median(float(answer(MEMORY, str(place), "warm")) for _ in range(3))
             for place in (folder, small)
@@ -93,6 +95,12 @@ def rows() -> Iterator[Row]:
         seconds, megabytes = map(statistics.median, zip(*(_torch(folder) for _ in range(3)), strict=True))
         yield Row("scan, warm", scans["warm"], "torch, whole matrix: norms and repeated rows", seconds, 1)
         yield Row("peak memory of the scan of 1 GB", peaks[folder], "torch, the same", megabytes, 0.1, "MB")
+
+
+def _times(folder: Path, state: str) -> tuple[list[float], list[float]]:
+    """Seconds of reading and of scanning, in pairs: a few in each of a few processes."""
+    pairs = [pair for _ in range(PROCESSES) for pair in json.loads(answer(TIME, str(folder), state, str(PAIRS)))]
+    return [read for read, _ in pairs], [scan for _, scan in pairs]
 
 
 def _torch(folder: Path) -> list[float]:

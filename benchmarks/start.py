@@ -14,15 +14,15 @@ PLUGIN = "modelcheck.plugins.pytest"
 
 def rows() -> Iterator[Row]:
     """Row 1 of the table."""
-    version, nothing = side_by_side(python("-m", "modelcheck", "--version"), python("-c", "pass"), repetitions=15)
-    yield Row("modelcheck --version", version, "python -c pass", nothing, 8)
+    version, nothing = side_by_side(python("-m", "modelcheck", "--version"), python("-c", "pass"), repetitions=21)
+    yield Row.paired("modelcheck --version", version, "python -c pass", nothing, 8)
     if find_spec(PLUGIN):
         with TemporaryDirectory() as name:
             test = Path(name) / "test_nothing.py"
             test.write_text("def test_nothing():\n    pass\n")
             plain = python("-m", "pytest", "-q", str(test))
             ours, theirs = side_by_side(plain, [*plain, "-p", "no:modelcheck"])
-        yield Row("pytest with the plugin", ours, "pytest without it", theirs, 1.1)
+        yield Row.paired("pytest with the plugin", ours, "pytest without it", theirs, 1.1)
 
 
 if __name__ == "__main__":

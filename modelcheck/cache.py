@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import blake2b
@@ -34,19 +35,28 @@ def size() -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-def clear() -> None:
-    """Delete every piece, and nothing that is not ours."""
+def repositories() -> dict[str, int]:
+    """{repository: bytes}, the largest first."""
+    sizes: Counter[str] = Counter()
+    for path, status in _pieces():
+        sizes[_repository(path)] += status.st_size
+    return dict(sizes.most_common())
+
+
+def clear(repository: str | None = None) -> None:
+    """Delete every piece, or those of a repository, and nothing that is not ours."""
     for path, _ in _pieces():
-        _delete(path)
+        if repository in (None, _repository(path)):
+            _delete(path)
     _sweep(0)
 
 
-def trim(limit: int = LIMIT) -> None:
+def trim() -> None:
     """Delete the oldest pieces until the rest fits."""
     pieces = sorted(_pieces(), key=lambda piece: piece[1].st_mtime)
     total = sum(status.st_size for _, status in pieces)
     for path, status in pieces:
-        if total <= limit:
+        if total <= LIMIT:
             break
         _delete(path)
         total -= status.st_size
@@ -56,10 +66,11 @@ def trim(limit: int = LIMIT) -> None:
 class Pieces:
     """What is known of one file: byte ranges [start, stop). What cannot be written is held in memory for the run."""
 
-    def __init__(self, *key: str) -> None:
-        """`key` names the file for ever: endpoint, repository, commit, path."""
-        digest = blake2b("\0".join(key).encode(), digest_size=DIGEST).hexdigest()
-        self._folder = place() / "pieces" / digest
+    def __init__(self, repository: str, *key: str) -> None:
+        """`key` names the file for ever, with the repository: endpoint, commit, path."""
+        digest = blake2b("\0".join((repository, *key)).encode(), digest_size=DIGEST).hexdigest()
+        # No id holds two dashes in a row.
+        self._folder = place() / "pieces" / f"{repository.replace('/', '--')}@{digest}"
         self._memory: dict[tuple[int, int], bytes] = {}
         self._trusted: set[tuple[int, int]] = set()
         self._spans = {span for path in _listed(self._folder) if (span := _span(path.name))}
@@ -169,6 +180,10 @@ def _pieces() -> Iterator[tuple[Path, os.stat_result]]:
             with suppress(OSError):
                 if _span(piece.name):
                     yield Path(piece.path), piece.stat()
+
+
+def _repository(piece: Path) -> str:
+    return piece.parent.name.rpartition("@")[0].replace("--", "/")
 
 
 def _delete(path: Path) -> None:

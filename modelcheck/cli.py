@@ -329,16 +329,25 @@ def rules() -> None:
 
 
 @cli.command()
-@click.option("--clear", is_flag=True, help="Delete what is in it.")
-def cache(*, clear: bool) -> None:
-    """Say where the pieces of files that were read on the hub are kept, and how large they are."""
+@click.argument("repository", required=False)
+@click.option("--clear", is_flag=True, help="Delete what is in it, or what is in it of REPOSITORY.")
+def cache(repository: str | None, *, clear: bool) -> None:
+    """Say where the pieces of files that were read on the hub are kept, of which models, and how large they are."""
     from modelcheck import cache as pieces
+    from modelcheck.errors import did_you_mean
     from modelcheck.sources.transfer import megabytes
 
+    kept = pieces.repositories()
+    if repository and repository not in kept:
+        raise UsageError(f"{repository}: nothing of it is in {pieces.place()}{did_you_mean(repository, kept)}")
     if clear:
-        pieces.clear()
+        pieces.clear(repository)
+        kept = pieces.repositories()
     number, size = pieces.size()
     click.echo(f"{pieces.place()}: {number} pieces, {megabytes(size)} of at most {megabytes(pieces.LIMIT)}")
+    for name, bytes_of_it in kept.items():
+        if clear or repository in (None, name):
+            click.echo(f"{megabytes(bytes_of_it):>10}  {name}")
 
 
 @cli.command()

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from modelcheck import packs
 from modelcheck.check import Check
 from modelcheck.errors import UsageError, raised_at
-from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed, Unavailable, Unfetched
+from modelcheck.fact import READS, Malformed, Missing, NotApplicable, NotPassed, Unavailable, Unfetched
 from modelcheck.facts.chat_template import Template
+from modelcheck.facts.files import Files
 from modelcheck.finding import Confidence, Finding
 from modelcheck.fixer import mended
 from modelcheck.malformed import malformed_file
@@ -25,6 +26,7 @@ from modelcheck.selection import select
 from modelcheck.sources import Access, Converted, Remote, Source
 from modelcheck.sources.opening import kind, open_source
 from modelcheck.sources.setup import Base, set_up, template_text
+from modelcheck.sources.transfer import MUCH
 from modelcheck.target import Targets
 
 if TYPE_CHECKING:
@@ -192,6 +194,8 @@ def lint_facts(
     report = TargetReport(name, source.kind)
     broken: dict[str, Malformed] = {}
     try:
+        if isinstance(source, Remote):
+            _fetch_ahead(checks, facts)
         for check in checks:
             _run(check, facts, report, broken)
         if figures and packs.uses(checks, "untrained", packs.load().facts):
@@ -209,6 +213,22 @@ def lint_facts(
     if source.kind != "gguf":  # which is mended where it came from
         report.mended = mended(packs.load().fixers)
     return report
+
+
+def _fetch_ahead(checks: Sequence[Check], facts: Resolver) -> None:
+    """Fetch the small files that the rules will read together, and have it said how much of the weights is to come."""
+    open_facts = facts.open()
+    wanted = packs.behind((need.name for check in checks for need in check.needs), open_facts)
+    names = {file for name in wanted & open_facts.keys() for file in getattr(open_facts[name], READS, ())}
+    try:
+        files: Files = facts["files"]
+        whole = [(name, 0, files.size(name)) for name in sorted(names) if name in files]
+        files.expect(span for span in whole if span[2] < MUCH)
+        if "value_spans" in wanted and facts["weights"] in ("embeddings", "full"):
+            parts = [(tensor.file, *span) for tensor, spans in facts["value_spans"] for span in spans]
+            files.expect(whole + parts)
+    except (Unavailable, FactCrash):
+        pass  # the rules that need them will say so
 
 
 def _run(check: Check, facts: Resolver, report: TargetReport, broken: dict[str, Malformed]) -> None:

@@ -29,3 +29,7 @@ def raised_at(bug: BaseException) -> str:
 
 class Unreachable(OSError):
     """Something on the network could not be had. The text says why and what to do; trying again may help."""
+
+
+class Unasked(Unreachable):
+    """It is not on this machine, and the run asks nobody by itself: the base of a folder's adapter."""

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, ClassVar, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
-MARK = "__modelcheck_fact__"
+MARK, READS = "__modelcheck_fact__", "__modelcheck_reads__"
 
 
 class Unavailable(Exception):
@@ -43,8 +43,9 @@ class NotPassed(Missing):
     PARTS: ClassVar = {
         "base": ("the base model of the adapter is not at hand", "--base DIR, or a hub id"),
         "adapter weights": ("the adapter's weights are not in the folder", "fetch adapter_model.safetensors"),
+        "adapter weights on the hub": ("the repository has no adapter_model.safetensors", "push the adapter's weights"),
         "tokenizer of the GGUF": (
-            "no tokenizer.json can be made of this GGUF's tokenizer, only of a byte-level BPE of a known kind",
+            "no tokenizer.json can be made of this GGUF's tokenizer, only of a known byte-level BPE or SentencePiece's",
             "lint the folder that it was converted from",
         ),
     }
@@ -68,6 +69,16 @@ def fact(function: F) -> F:
     """Mark a function as the definition of the fact that bears its name. Its parameters are other facts."""
     setattr(function, MARK, True)
     return function
+
+
+def reads(*names: str) -> Callable[[F], F]:
+    """Say of a fact which small files it reads whole, where they are there: those of all facts are fetched together."""
+
+    def say(function: F) -> F:
+        setattr(function, READS, names)
+        return function
+
+    return say
 
 
 @dataclass(frozen=True, slots=True)

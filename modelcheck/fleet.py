@@ -1,7 +1,9 @@
 """Many targets: in processes of this machine or on a Dask cluster, both through joblib, one task a target.
 
-Reports come in the order of the targets. A worker that dies takes the tasks in flight with it, and nobody says whose
-fault it was: the next few targets are then linted one at a time, so that the one that kills is found and reported.
+Reports come in the order of the targets, each when it and those before it are there, so that two runs print the same.
+A report that waits holds up no process: the next target is begun meanwhile. A worker that dies takes the tasks in
+flight with it, and nobody says whose fault it was: the next few targets are then linted one at a time, so that the one
+that kills is found and reported.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from typing import Any
 
 from modelcheck.engine import Linter, Options
 from modelcheck.errors import UsageError
+from modelcheck.fleet_backends import cluster, processes
 from modelcheck.report import TargetReport
+from modelcheck.sources.setup import Base
 
 INSTALL = "pip install 'modelcheck[fleet]'"
 # How long a scheduler may take to answer, in seconds.
@@ -30,17 +34,17 @@ def lint_many(
 
     Raises UsageError for wrong options, a missing package, and a scheduler that does not answer.
     """
-    options.checks(), options.given()
+    options.checks(), options.given(base=Base())  # a base that cannot be read is said of each target
     if find_spec("joblib") is None:
         raise UsageError(f"linting several targets at a time needs joblib: {INSTALL}")
     work = functools.partial(_lint, options=pickle.dumps(options))
     if scheduler is None:
-        return over(targets, work, max(2, min(jobs, len(targets))), backend="loky", initializer=_ignore_interrupts)
+        return over(targets, work, max(2, min(jobs, len(targets))), processes(_ignore_interrupts))
     return _on_cluster(targets, work, scheduler)
 
 
 def over(
-    targets: Sequence[str], work: Callable[[str], TargetReport], jobs: int, **backend: Any
+    targets: Sequence[str], work: Callable[[str], TargetReport], jobs: int, backend: Any
 ) -> Iterator[TargetReport]:
     """`work` on each target, the reports in order; a target that kills its worker, or cannot be sent, is reported."""
     alone = 0
@@ -62,18 +66,17 @@ def over(
                 else:
                     alone = 2 * jobs
     finally:
-        if backend["backend"] == "loky":
-            _end_workers()
+        backend.terminate()
 
 
 def _reports(
-    targets: Sequence[str], work: Callable[[str], TargetReport], jobs: int, backend: dict[str, Any]
+    targets: Sequence[str], work: Callable[[str], TargetReport], jobs: int, backend: Any
 ) -> Iterator[TargetReport]:
     from joblib import Parallel, delayed, parallel_config
 
     # Who stops in the middle knows it.
     warnings.filterwarnings("ignore", r".*tasks (which|have)", UserWarning)
-    with parallel_config(n_jobs=jobs, **backend):
+    with parallel_config(n_jobs=jobs, backend=backend):
         yield from Parallel(return_as="generator", batch_size=1)(delayed(work)(target) for target in targets)
 
 
@@ -90,12 +93,6 @@ def _linter(options: bytes) -> Linter:
 def _ignore_interrupts() -> None:
     # Ctrl-C goes to all processes of a terminal; the parent ends its workers itself, without a word from them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _end_workers() -> None:
-    from joblib.externals.loky import get_reusable_executor
-
-    get_reusable_executor(max_workers=1, reuse=True).shutdown(wait=False, kill_workers=True)
 
 
 def _brief(death: Exception) -> str:
@@ -115,22 +112,4 @@ def _on_cluster(targets: Sequence[str], work: Callable[[str], TargetReport], sch
         jobs = sum(client.ncores().values())
         if not jobs:
             raise UsageError(f"--scheduler {scheduler}: has no workers")
-        yield from over(targets, work, jobs, backend=_telling_dask(client))
-
-
-def _telling_dask(client: Any) -> Any:
-    """The Dask backend of joblib with two of its manners changed."""
-    from joblib._dask import DaskDistributedBackend
-
-    class Telling(DaskDistributedBackend):  # type: ignore[misc]  # untyped
-        def effective_n_jobs(self, n_jobs: int) -> int:
-            # With one, joblib does the work in this very process.
-            return max(2, int(super().effective_n_jobs(n_jobs)))
-
-        def submit(self, func: Any, callback: Any = None) -> Any:
-            # Nobody calls back for a task that no worker survived, and joblib waits for it for ever.
-            future = super().submit(func, callback)
-            future.add_done_callback(lambda done: callback(done.exception()) if done.exception() else None)
-            return future
-
-    return Telling(client=client)
+        yield from over(targets, work, jobs, cluster(client))

@@ -16,7 +16,9 @@ from modelcheck.errors import UsageError
 if TYPE_CHECKING:
     from modelcheck.finetune.verdict import Role
 
+# What is asked for where nothing is named, and what else there is.
 MARGIN = 0.02
+OTHERS = "--min-gain, --floor, --ceiling"
 
 
 @click.command()
@@ -63,12 +65,15 @@ def gate(
     from modelcheck.finetune import gate_json, report
     from modelcheck.finetune.gate_logs import Judged
     from modelcheck.finetune.gate_logs import gate as judge
-    from modelcheck.finetune.verdict import Policy
+    from modelcheck.finetune.verdict import Guard, Policy
 
     demand = _demand(margin, min_gain, floor, ceiling)
     in_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
     policy = Policy(alpha=alpha, power=power, on_inconclusive=on_inconclusive, ci=in_ci)
-    found = judge(Path(base), [Path(path) for path in tuned], demand, policy, Judged(metric, cluster, critical))
+    asked = demand or Guard(MARGIN)
+    found = judge(Path(base), [Path(path) for path in tuned], asked, policy, Judged(metric, cluster, critical))
+    if demand is None:
+        click.echo(f"no demand is named: a guard, --margin {MARGIN:g}, is taken; others are {OTHERS}", err=True)
     forms: dict[str, Callable[[report.GateReport], str]] = {
         "text": partial(report.text, more="--format json"),
         "markdown": report.markdown,
@@ -78,7 +83,7 @@ def gate(
     sys.exit(1 if found.consequence == "fail" else 0)
 
 
-def _demand(margin: float | None, min_gain: float | None, floor: float | None, ceiling: float | None) -> Role:
+def _demand(margin: float | None, min_gain: float | None, floor: float | None, ceiling: float | None) -> Role | None:
     from modelcheck.finetune.verdict import Ceiling, Floor, Guard, Target
 
     kinds: dict[str, tuple[Callable[[float], Role], float | None]] = {
@@ -90,9 +95,4 @@ def _demand(margin: float | None, min_gain: float | None, floor: float | None, c
     said = {name: kind(value) for name, (kind, value) in kinds.items() if value is not None}
     if len(said) > 1:
         raise UsageError(f"{' and '.join(said)} are two demands: name one, and run the gate once for each")
-    if not said:
-        others = ", ".join(name for name in kinds if name != "--margin")
-        click.echo(f"no demand is named: a guard, --margin {MARGIN:g}, is taken; others are {others}", err=True)
-        return Guard(MARGIN)
-    [role] = said.values()
-    return role
+    return next(iter(said.values()), None)

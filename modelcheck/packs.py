@@ -48,12 +48,16 @@ def load() -> Catalogue:
 
 def uses(checks: Iterable[Check], wanted: str, facts: Mapping[str, Callable[..., Any]]) -> bool:
     """Whether any of the checks needs the fact, directly or through other facts."""
-    open_names = {need.name for check in checks for need in check.needs}
-    seen: set[str] = set()
-    while open_names:
-        seen |= open_names
-        open_names = {need.name for name in open_names if name in facts for need in needs(facts[name])} - seen
-    return wanted in seen
+    return wanted in behind({need.name for check in checks for need in check.needs}, facts)
+
+
+def behind(names: Iterable[str], facts: Mapping[str, Callable[..., Any]]) -> set[str]:
+    """The facts of these names and those that they need, directly or through others."""
+    found, seen = set(names), set[str]()
+    while found:
+        seen |= found
+        found = {need.name for name in found if name in facts for need in needs(facts[name])} - seen
+    return seen
 
 
 def validate(checks: Iterable[Check], facts: Mapping[str, Callable[..., Any]], fixers: Iterable[Fixer] = ()) -> None:

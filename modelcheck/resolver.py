@@ -40,6 +40,11 @@ class Resolver:
                 self._values[name] = self._compute(name)
             return self._values[name]
 
+    def open(self) -> Mapping[str, Callable[..., Any]]:
+        """The definitions of the facts that nobody has handed in or asked for yet."""
+        known = self._values.keys() | self._failures.keys()
+        return {name: function for name, function in self._catalogue.items() if name not in known}
+
     def arguments(self, wanted: Iterable[Need]) -> dict[str, Any]:
         """Values for the parameters of a check or fact; None for an optional one that does not apply or is absent."""
         return {need.name: self._argument(need) for need in wanted}

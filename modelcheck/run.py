@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from modelcheck.ignores import ModelIgnore
 from modelcheck.report import TargetReport
 
 CLEAN, FOUND, USAGE, INTERNAL = range(4)
+COMMENT = re.compile(r"(^|\s)#.*")
 # What shells call a program that Ctrl-C ended.
 INTERRUPTED = 130
 
@@ -75,7 +77,9 @@ class Run:
 
 
 def targets_of(named: Sequence[str], file: str | None) -> list[str]:
-    """The targets on the command line, then those of `--targets-file`: one a line, `#` begins a comment, `-` is stdin.
+    """The targets on the command line, then those of `--targets-file`: one a line, `-` is stdin.
+
+    A `#` at the beginning of a line or after a space begins a comment.
 
     Raises UsageError for a file that cannot be read, and where there is no target at all.
     """
@@ -85,7 +89,7 @@ def targets_of(named: Sequence[str], file: str | None) -> list[str]:
             lines = (sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"--targets-file {file}: {getattr(error, 'strerror', None) or error}") from None
-    targets = [*named, *(stripped for line in lines if (stripped := line.strip()) and not stripped.startswith("#"))]
+    targets = [*named, *(target for line in lines if (target := COMMENT.sub("", line).strip()))]
     if not targets:
         raise UsageError("there is nothing to lint: name a target, or a --targets-file that names some")
     return targets

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import colours, contrast
+from pages import Page, assert_written, colours, contrast, results_shown
 
 PHONE, TABLET, DESK = 360, 700, 1100
+ROOT = Path(__file__).parent.parent
 # Where the lane keeps what people shall look at.
-REPORTS = Path(__file__).parent.parent / ".cache" / "reports"
+REPORTS = ROOT / ".cache" / "reports"
 QUIET = ("quic", "background-networking", "component-update", "sync")
 # Every text on the page with its colour and that of the nearest ground behind it.
 READ_TEXT = """() => {
@@ -36,7 +37,14 @@ FOCUSED = """() => {
   const outline = getComputedStyle(e).outlineStyle;
   return [e.tagName, e.textContent.trim(), outline, box.top + scrollY, box.width * box.height];
 }"""
+# Of each row of verdicts, what a reader sees: the numbers by name, and the word.
+SEEN = """all => all.map(row => [
+  [...row.querySelectorAll('data')].map(d => [d.className, d.innerText]), row.querySelector('.verdict .word').innerText,
+])"""
 OUTSIDE = "e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('pre, .skip')"
+
+# A column that others leave no room: its words are broken after a letter or two.
+SQUEEZED = "e => e.matches('tbody th') && e.checkVisibility() && e.innerText.length > 3 && e.clientWidth < 50"
 
 
 @contextmanager
@@ -91,17 +99,36 @@ def unfold(page: Any) -> None:
 
 
 def assert_fits(page: Any, *widths: int) -> None:
-    """At these widths of the window, nothing is wider."""
+    """At these widths of the window, nothing is wider, and no row's name too narrow to be read."""
     for width in widths:
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.evaluate(f"[...document.body.querySelectorAll('*')].filter({OUTSIDE}).map(e => e.outerHTML)") == []
+        for wrong in (OUTSIDE, SQUEEZED):
+            assert (
+                page.evaluate(f"[...document.body.querySelectorAll('*')].filter({wrong}).map(e => e.outerHTML)") == []
+            )
 
 
-def keep_pictures(reader: Reader, file: Path, name: str) -> None:
-    """Screenshots for people to look at: light, dark and narrow."""
+def assert_results_shown(page: Any, results: Sequence[Mapping[str, Any]]) -> None:
+    """The table of verdicts holds the results of gate.json, and a reader sees the same at a desk and on a phone."""
+    shown = results_shown(Page(page.content()))
+    assert shown == [{key: result[key] for key in shown[0]} for result in results]
+    for width in (DESK, PHONE):
+        page.set_viewport_size({"width": width, "height": 800})
+        seen = page.eval_on_selector_all(".verdicts tbody tr", SEEN)
+        assert [word for _, word in seen] == [result["verdict"] for result in results]
+        for (numbers, _), result in zip(seen, results, strict=True):
+            assert {name for name, _ in numbers} == shown[0].keys() - {"verdict"}
+            for name, text in numbers:
+                assert_written(name, text, result[name])
+
+
+def keep_pictures(reader: Reader, file: Path, name: str, record: Callable[[str, object], None]) -> None:
+    """Screenshots for people to look at: light, dark and narrow. The lane's output names them."""
     for kind, width, scheme in (("light", DESK, "light"), ("dark", DESK, "dark"), ("narrow", PHONE, "light")):
-        reader.open(file, width, scheme).screenshot(path=REPORTS / f"{name}-{kind}.png", full_page=True)
+        path = REPORTS / f"{name}-{kind}.png"
+        reader.open(file, width, scheme).screenshot(path=path, full_page=True)
+        record("picture", str(path.relative_to(ROOT)))
 
 
 def assert_can_be_read(page: Any, scheme: str) -> int:

@@ -78,10 +78,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the figures that tests measured with `record_property("figure", "...")`."""
-    reports = terminalreporter.getreports("passed")
-    figures = [text for report in reports for name, text in report.user_properties if name == "figure"]
-    if figures:
-        terminalreporter.section("figures")
-        for text in figures:
-            terminalreporter.write_line(str(text))
+    """Print the figures that tests measured with `record_property("figure", "...")`, and the pictures they kept."""
+    told = [pair for report in terminalreporter.getreports("passed") for pair in report.user_properties]
+    for kind in ("figure", "picture"):
+        if texts := [str(text) for name, text in told if name == kind]:
+            terminalreporter.section(f"{kind}s")
+            for text in texts:
+                terminalreporter.write_line(text)

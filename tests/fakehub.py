@@ -14,7 +14,8 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha1, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -41,6 +42,12 @@ class Repository:
     sha: str
     gated: bool = False
     private: bool = False
+    revisions: Mapping[str, Repository] = field(default_factory=dict)
+
+    def at(self, revision: str) -> Repository | None:
+        """What it is at a branch, tag, `refs/pr/N` or commit."""
+        known = {"main": self, self.sha: self, **self.revisions, **{one.sha: one for one in self.revisions.values()}}
+        return known.get(revision)
 
 
 @dataclass
@@ -65,17 +72,23 @@ class Fault:
     tag: str | None = None
     damaged: bool = False
     other_range: bool = False
+    trickle: float = 0.0
     afterwards: Callable[[], object] | None = None
 
 
 class FakeHub:
-    """`url` is its HF_ENDPOINT. `elsewhere` is a second host that large files are redirected to."""
+    """`url` is its HF_ENDPOINT. `elsewhere` is a second host that large files are redirected to.
+
+    `busiest` is the largest number of requests that it has had to answer at a time.
+    """
 
     def __init__(self, elsewhere: FakeHub | None = None) -> None:
         self.repositories: dict[str, Repository] = {}
         self.renamed: dict[str, str] = {}
         self.requests: list[Request] = []
         self.elsewhere = elsewhere
+        self.busiest = self._busy = 0
+        self._lock = threading.Lock()
         self.fault: Callable[[int, Request], Fault | None] = lambda number, request: None
         self._server = _Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -98,8 +111,26 @@ class FakeHub:
         """Bytes of all bodies."""
         return sum(request.sent for request in self.requests)
 
+    @property
+    def sent_of_files(self) -> int:
+        """The same of files, without listings."""
+        return sum(request.sent for request in self.requests if "/resolve/" in request.path)
+
     def forget(self) -> None:
         self.requests.clear()
+        self.busiest = 0
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Count a request that is being answered."""
+        with self._lock:
+            self._busy += 1
+            self.busiest = max(self.busiest, self._busy)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy -= 1
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         return type("Handler", (_Handler,), {"hub": self})
@@ -133,14 +164,17 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: requests are kept and counted, not printed."""
 
     def do_HEAD(self) -> None:
-        self._serve()
+        with self.hub.answering():
+            self._serve()
 
     def do_GET(self) -> None:
-        self._serve()
+        with self.hub.answering():
+            self._serve()
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("content-length", 0)))
-        self._serve()
+        with self.hub.answering():
+            self._serve()
 
     def _serve(self) -> None:
         self.request_ = Request(
@@ -170,7 +204,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(401, b"", {"x-error-message": "Invalid credentials in Authorization header"})
         if repository is None or (repository.private and not known):
             return self._refuse(404 if self.request_.authorization else 401, "RepoNotFound")
-        if revision not in ("main", repository.sha):
+        repository = repository.at(revision)
+        if repository is None:
             return self._refuse(404, "RevisionNotFound")
         if resolve:
             if repository.gated and not known:
@@ -223,8 +258,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("content-length", str(len(body) if length is None else length))
             self.end_headers()
             sent = body[: len(body) // 2] if self.fault.cut else body
-            self.wfile.write(sent)
-            self.request_.sent = len(sent)
+            step = 1 if self.fault.trickle else max(1, len(sent))
+            for at in range(0, len(sent), step):
+                time.sleep(self.fault.trickle)
+                self.wfile.write(sent[at : at + step])
+                self.request_.sent = min(len(sent), at + step)
             if self.fault.afterwards:
                 self.wfile.flush()
                 self.fault.afterwards()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from modelcheck import tiny
 
-CONTROL, NORMAL, UNUSED = 3, 1, 5
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 LAYER = {
     "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
@@ -61,14 +62,51 @@ def tokens(document: Mapping[str, Any], rows: int) -> dict[str, Any]:
     return {"tokenizer.ggml.tokens": listed, "tokenizer.ggml.token_type": kinds, "tokenizer.ggml.merges": merges}
 
 
+def pieces(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a SentencePiece BPE, as llama.cpp's converter writes it.
+
+    tokenizer.json has no scores, but merges in their order: as the trainer does, one less for each piece. Llama's runs
+    of spaces have -1e9.
+    """
+    added = {token["id"]: token for token in document["added_tokens"]}
+    texts = {number: token for token, number in document["model"]["vocab"].items()}
+    texts |= {number: token["content"] for number, token in added.items()}
+    joined = (merge if isinstance(merge, list) else merge.split(" ") for merge in document["model"]["merges"])
+    made = {left + right: None for left, right in joined}
+    ranks = {
+        token: -float(rank) for rank, token in enumerate(t for t in made if document["model"]["vocab"][t] not in added)
+    }
+    keys: dict[str, list[Any]] = {"tokens": [], "token_type": [], "scores": []}
+    for number, text in sorted(texts.items()):
+        kind = _kind(text, added.get(number), document["model"]["unk_token"])
+        score = -1e9 if kind == NORMAL and not text.strip("\u2581") else ranks.get(text, -float(len(texts)))
+        keys["tokens"].append(text.replace("\u2581", " ") if kind == USER_DEFINED else text)
+        keys["token_type"].append(kind)
+        keys["scores"].append(-1000.0 if kind == USER_DEFINED else score)
+    return {"tokenizer.ggml.model": "llama", "tokenizer.ggml.pre": "default", "tokenizer.ggml.merges": None} | {
+        f"tokenizer.ggml.{key}": values for key, values in keys.items()
+    }
+
+
+def _kind(text: str, added: Mapping[str, Any] | None, unknown: str) -> int:
+    if text == unknown:
+        return UNKNOWN
+    if re.fullmatch("<0x[0-9A-F]{2}>", text):
+        return BYTE
+    if added:
+        return CONTROL if added["special"] or re.fullmatch(r"<unused\d+>", text) else USER_DEFINED
+    return NORMAL
+
+
 def write(
     path: Path,
     keys: Mapping[str, Any] | None = None,
     weights: Mapping[str, NDArray[np.float32]] | None = None,
     packing: Packing = Packing.F32,
+    architecture: str = "llama",
 ) -> Path:
     """The tiny checkpoint as a GGUF; a key of None is left out. Matrices are packed as said, the rest is F32."""
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, architecture)
     document = json.loads(tiny.tokenizer_json())
     values = {**KEYS, **tokens(document, tiny.VOCABULARY), **(keys or {})}
     for key, value in values.items():

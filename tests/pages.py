@@ -105,7 +105,10 @@ def assert_loads_nothing(page: Page) -> None:
 
 
 def results_shown(page: Page) -> list[dict[str, Any]]:
-    """{name: exact number, None where there is none, and the verdict} of each row of a job's table of verdicts."""
+    """{name: exact number, None where there is none, and the verdict} of each row of a job's table of verdicts.
+
+    What is written there for people must be these numbers, rounded.
+    """
     rows: list[dict[str, Any]] = []
     for element in page.elements:
         if element.name == "data" and "table" in element.path:
@@ -113,9 +116,19 @@ def results_shown(page: Page) -> list[dict[str, Any]]:
             if name == "items":
                 rows.append({})
             rows[-1][name] = float(number) if number and math.isfinite(float(number)) else None
+            assert_written(name, element.text, rows[-1][name])
     for row, verdict in zip(rows, page.all("td", of="verdict"), strict=True):
         row["verdict"] = verdict.text.strip()[1:]
     return rows
+
+
+def assert_written(name: str, text: str, number: float | None) -> None:
+    """A text of the table is the number, to its last digit; what is judged by `tuned` alone has no `value` to see."""
+    if number is None:
+        assert not text.strip() or not math.isfinite(float(text)), (name, text)
+    elif text.strip() or name != "value":
+        last = 10.0 ** -len(text.strip().partition(".")[2])
+        assert abs(float(text) - number) <= last / 2 + 1e-12, (name, text, number)
 
 
 def colours() -> dict[str, dict[str, str]]:

@@ -40,7 +40,7 @@ class Here:
     def start(self, _: str) -> None:
         return None
 
-    def ask(self, request: Mapping[str, Any], _: float, hear: Any) -> Done | Failed:
+    def ask(self, request: Mapping[str, Any], _: float, hear: Any = lambda _: None) -> Done | Failed:
         asked = json.loads(json.dumps(request))
         if asked["engine"]["backend"] == "transformers":
             hear({"event": "loaded", "weights": "abc"})

@@ -6,10 +6,13 @@ import random
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from support import run
 
 from modelcheck import cache
 from modelcheck.cache import Pieces
+from modelcheck.cli import cli
+from modelcheck.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -68,17 +71,19 @@ def test_what_cannot_be_written_is_held_for_the_run(folder: Path) -> None:
     assert cache.size() == (0, 0)
 
 
-def test_the_oldest_go_first(folder: Path) -> None:
+def test_the_oldest_go_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
     for age, name in enumerate(("new", "old", "oldest")):
         Pieces(name).put(0, b"x" * 100)
         newest = max(stored(folder), key=lambda path: path.stat().st_mtime)
         os.utime(newest, (1e9 - age * 100, 1e9 - age * 100))
-    cache.trim(limit=250)
+    monkeypatch.setattr(cache, "LIMIT", 250)
+    cache.trim()
     assert Pieces("oldest").holes(0, 100) == [(0, 100)]
     assert Pieces("new").holes(0, 100) == []
-    cache.trim(limit=0)
+    monkeypatch.setattr(cache, "LIMIT", 0)
+    cache.trim()
     assert stored(folder) == []
 
 
@@ -87,9 +92,23 @@ def test_clearing_deletes_what_is_ours_and_nothing_else(folder: Path) -> None:
     (folder / "pieces" / "notes.txt").write_text("mine")
     (stored(folder)[0].parent / ".new-abc").write_text("left by a run that was killed")
     result = run("cache")
-    assert result.stdout == f"{folder}: 1 pieces, 23 bytes of at most 4.3 GB\n"
+    assert result.stdout == f"{folder}: 1 pieces, 23 bytes of at most 4.3 GB\n  23 bytes  file\n"
     assert run("cache", "--clear").stdout == f"{folder}: 0 pieces, 0 bytes of at most 4.3 GB\n"
     assert stored(folder) == [folder / "pieces" / "notes.txt"]
+
+
+def test_of_one_repository_what_is_there_is_told_and_cleared(folder: Path) -> None:
+    for name, size in (("org/small", 10), ("org/large", 300), ("gpt2", 20)):
+        Pieces(name, "a file").put(0, b"x" * size)
+    assert cache.repositories() == {"org/large": 316, "gpt2": 36, "org/small": 26}
+    told = CliRunner().invoke(cli, ["cache", "org/small"]).stdout.splitlines()
+    assert told == [f"{folder}: 3 pieces, 378 bytes of at most 4.3 GB", "  26 bytes  org/small"]
+    left = CliRunner().invoke(cli, ["cache", "--clear", "org/large"]).stdout.splitlines()
+    assert left == [f"{folder}: 2 pieces, 62 bytes of at most 4.3 GB", "  36 bytes  gpt2", "  26 bytes  org/small"]
+    refused = CliRunner().invoke(cli, ["cache", "--clear", "org/smal"])
+    assert isinstance(refused.exception, UsageError)
+    assert f"org/smal: nothing of it is in {folder}; did you mean 'org/small'?" in str(refused.exception)
+    assert len(cache.repositories()) == 2
 
 
 def test_others_cannot_look_into_it(folder: Path) -> None:

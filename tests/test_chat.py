@@ -6,7 +6,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -59,20 +60,28 @@ def test_a_key_of_the_environment_goes_to_no_server_that_was_not_given_it(
 # ------------------------------------------------------------------ patience
 
 
-def test_retry_after_is_waited_for(server: FakeChat) -> None:
-    server.fault = lambda number, _: Fault(429, headers={"retry-after": "1"}) if number == 1 else None
+def date(seconds: float) -> str:
+    """So many seconds from now, as HTTP writes it: without a fraction."""
+    return formatdate(time.time() + seconds, usegmt=True)
+
+
+@pytest.mark.parametrize("wait", [lambda: "1", lambda: date(2)], ids=["seconds", "date"])
+def test_retry_after_is_waited_for(server: FakeChat, wait: Callable[[], str]) -> None:
+    server.fault = lambda number, _: Fault(429, headers={"retry-after": wait()}) if number == 1 else None
     assert asked(server).text == "yes"
     first, second = (request.at for request in server.requests)
-    assert 1.0 <= second - first < 2.0
+    assert 1.0 <= second - first < 3.0
 
 
-def test_who_is_told_to_wait_for_too_long_gives_up_at_once(server: FakeChat) -> None:
-    server.fault = lambda *_: Fault(429, headers={"retry-after": "3600"})
+@pytest.mark.parametrize("wait", [lambda: "3600", lambda: date(3600)], ids=["seconds", "date"])
+def test_who_is_told_to_wait_for_too_long_gives_up_at_once(server: FakeChat, wait: Callable[[], str]) -> None:
+    told = wait()
+    server.fault = lambda *_: Fault(429, headers={"retry-after": told})
     started = time.monotonic()
     error = refusal(server)
     assert (error.kind, len(server.requests)) == ("busy", 1)
     assert time.monotonic() - started < 1
-    assert "the last asking to wait 3600" in str(error)
+    assert f"the last with Retry-After: {told} (more than 120 s is not waited for)" in str(error)
     assert str(error).endswith("lower concurrency, raise max_retries, or ask for a higher limit")
 
 

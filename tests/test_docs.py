@@ -7,19 +7,44 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import yaml
+from click.testing import CliRunner
+
 from modelcheck import packs, settings
+from modelcheck.cli import cli
 from modelcheck.manual import BLOCK
 from modelcheck.output.json import render
 from modelcheck.report import Skipped
-from modelcheck.testing import lint_overlay
+from modelcheck.testing import lint_overlay, write_overlay
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
+
+
+def test_the_pre_commit_hook_runs_as_the_guide_shows_it(tmp_path: Path) -> None:
+    [hook] = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    [repository] = yaml.safe_load(
+        textwrap.dedent(re.findall(r"(?:^    .*\n)+", GUIDE[GUIDE.index("pre-commit]") :], re.MULTILINE)[0])
+    )
+    [shown] = repository["hooks"]
+    assert shown["id"] == hook["id"]
+    program, *arguments = hook["entry"].split()
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts[program] == "modelcheck.cli:main"
+    folder, *options = shown["args"]
+    write_overlay(tmp_path / folder, {"tokenizer_config.json": '{"pad_token": "<|im_end|>"}'})
+    result = CliRunner().invoke(cli, [*arguments, str(tmp_path / folder), *options])
+    assert result.exit_code == 1
+    assert "pad-is-eos" in result.stdout
+    written = [path.name for path in (tmp_path / folder).iterdir()]
+    assert all(re.search(hook["files"], name) for name in written)
+    assert not re.search(hook["files"], "README.md")
 
 
 def test_the_changelog_names_every_rule() -> None:

@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from fakehub import FakeHub
 from support import contents, run
 
+from modelcheck import cache
+from modelcheck.cli import cli
 from modelcheck.testing import write_overlay
 
 FAULTS = {
@@ -62,6 +65,22 @@ def test_a_copy_that_cannot_be_fetched_whole_is_not_there(
     assert result.code == 2
     assert "run once without --offline" in result.stderr
     assert [path.name for path in tmp_path.iterdir() if "mended" in path.name] == []
+
+
+LIMIT = 100_000
+
+
+@pytest.mark.parametrize("command", [("lint", "--weights", "full"), ("fix", "--unsafe", "--output", "mended")])
+def test_no_command_leaves_more_in_our_cache_than_its_limit(
+    published: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cache, "LIMIT", LIMIT)
+    name, *options = command
+    result = CliRunner().invoke(cli, [name, "org/model", *options])
+    assert result.exit_code in (0, 1), result.output
+    assert len(published["model.safetensors"]) > 2 * LIMIT
+    assert cache.size()[1] <= LIMIT
 
 
 def test_a_gguf_is_mended_where_it_came_from(tmp_path: Path) -> None:

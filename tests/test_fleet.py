@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support import run
 
 from modelcheck import UsageError, fleet
 from modelcheck.engine import Options, lint_targets
+from modelcheck.fleet_backends import processes
 from modelcheck.report import TargetReport
 from modelcheck.sources import Access
 from modelcheck.sources.local import LocalFolder
@@ -43,14 +45,19 @@ def test_two_processes_give_the_same_reports_in_the_same_order(tmp_path: Path) -
     assert "no such folder" in str(together[-1].error)
 
 
-def test_a_target_that_kills_its_worker_is_reported_and_the_rest_goes_on() -> None:
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_a_target_that_kills_its_worker_is_reported_and_the_rest_goes_on(
+    monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    monkeypatch.setattr("modelcheck.fleet_backends.sys", SimpleNamespace(platform=platform))
+
     def work(target: str) -> TargetReport:
         if target == "killer":
             os.kill(os.getpid(), signal.SIGKILL)
         return TargetReport(target, "folder")
 
     targets = ["a", "killer", "b", "c", "d", "e"]
-    reports = list(fleet.over(targets, work, 2, backend="loky"))
+    reports = list(fleet.over(targets, work, 2, processes(lambda: None)))
     assert [r.target for r in reports] == targets
     assert [r.target for r in reports if r.internal] == ["killer"]
     assert reports[1].internal[0].startswith("internal error: the worker died: TerminatedWorkerError")

@@ -88,6 +88,11 @@ class TestVerdicts:
         assert "guard sums|0" in out
         assert gate(BASE, TUNED, "--min-gain", 0.01)[2] == ""
 
+    def test_where_nothing_is_compared_no_demand_is_taken(self, gate: Gate, tmp_path: Path) -> None:
+        _, out, err = gate(BASE, tmp_path / "nowhere.jsonl")
+        assert (out, "no demand" in err) == ("", False)
+        assert "nowhere.jsonl: no such file" in err
+
     @pytest.mark.parametrize(
         ("demand", "role"), [("--min-gain", "target"), ("--floor", "floor"), ("--ceiling", "ceiling")]
     )

@@ -90,13 +90,13 @@ def test_a_layer_that_lacks_a_tensor_is_found_by_the_others(tmp_path: Path) -> N
     assert (finding.slug, finding.at) == ("missing-tensor", "blk.3.attn_k.weight")
 
 
-def test_a_sentencepiece_tokenizer_could_not_be_checked_and_its_special_tokens_are(tmp_path: Path) -> None:
+def test_one_of_sentencepiece_without_scores_could_not_be_checked_and_its_special_tokens_are(tmp_path: Path) -> None:
     keys = {"tokenizer.ggml.model": "llama", "tokenizer.ggml.merges": None, "tokenizer.ggml.padding_token_id": 3}
     report = lint(write(tmp_path / "tiny.gguf", keys))
     reasons = {s.reason for s in report.skipped if s.slug == "id-exceeds-rows"}
     assert [f.slug for f in report.findings] == ["pad-is-eos"]
     [reason] = reasons
-    assert reason.startswith("no tokenizer.json can be made of this GGUF's tokenizer, only of a byte-level BPE")
+    assert reason.startswith("no tokenizer.json can be made of this GGUF's tokenizer, only of a known byte-level BPE")
 
 
 def test_the_tokenizer_gives_the_ids_of_the_one_that_was_converted(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from modelcheck.facts.norm_histogram import BINS, NormHistogram
 from modelcheck.finding import Severity
 from modelcheck.output import html
 from modelcheck.output.page import blocks, inline
-from modelcheck.output.plot import LEFT, RIGHT, plot
+from modelcheck.output.plot import plot
 from modelcheck.output.text import printable
 from modelcheck.report import Skipped, TargetReport
 from modelcheck.run import Run
@@ -52,6 +53,12 @@ def linted(*targets: Path | str, **options: Any) -> tuple[list[TargetReport], Pa
         [report_on(str(t)) for t in targets] if not options else list(run.lint([str(t) for t in targets], Counter()))
     )
     return reports, Page(html.render(reports, packs.load(), run))
+
+
+def rectangles(page: Page, kind: str) -> list[tuple[float, ...]]:
+    """(x, y, width, height) of the rectangles of a class."""
+    found = page.all("rect", of=kind)
+    return [tuple(float(e.attributes[name]) for name in ("x", "y", "width", "height")) for e in found]
 
 
 @functools.cache
@@ -210,7 +217,7 @@ class TestNorms:
         assert caption.text == next(e.text for e in page.all("desc"))
         assert sum(int(e.text) for e in page.all("td")) == 319
         assert len(page.all("rect", of="marked")) == 1
-        assert len(page.all("rect")) == len(page.all("td"))
+        assert len(page.all("rect", of="marked") + page.all("rect", of="bar")) == len(page.all("td"))
 
     def test_they_are_the_rows_norms(self, folders: dict[str, Path]) -> None:
         import numpy as np
@@ -251,20 +258,42 @@ class TestNorms:
     @pytest.mark.parametrize(
         ("low", "high"), [(0.3, 0.31), (1e-30, 1e30), (0.999, 1.001), (127.5, 128.5), (5, 500), (1, 1.0000001)]
     )
-    def test_its_axis_has_some_numbers_and_stays_in_the_frame(self, low: float, high: float) -> None:
+    def test_its_axes_are_logarithmic_and_near_zero_stands_apart(self, low: float, high: float) -> None:
         ratio = (high / low) ** (1 / BINS)
         edges = (*(low * ratio**i for i in range(BINS)), high)
-        drawn = plot(NormHistogram("t", 10**6, 10**6, low, 0.0, edges, (25_000,) * BINS, 3, 0))
-        assert 2 <= len(drawn.across) <= 6
-        assert all(LEFT < tick.place <= RIGHT for tick in drawn.across)
-        assert [tick.label for tick in drawn.up] == ["1", "10", "100", "1k", "10k", "100k"]
+        counts = (1, 10, 100, 1000, *[25_000] * (BINS - 4))
+        histogram = NormHistogram("t", 10**6, 10**6, low * ratio**BINS**0.5, 0.0, edges, counts, 3, 0)
+        drawn = plot(histogram)
+        assert plot(histogram) == drawn  # pygal names its charts at random
+        picture = Page(f"<body>{drawn.svg}</body>")
+        places = {kind: rectangles(picture, kind) for kind in ("bar", "marked", "base", "median")}
+        [base], [near], [median] = places["base"], places["marked"], places["median"]
+        assert [x for x, *_ in places["bar"]] == pytest.approx(
+            [base[0] + i * base[2] / BINS for i in range(BINS)], abs=0.1
+        )
+        assert near[0] + near[2] < base[0]
+        assert (median[0] - base[0]) / base[2] == pytest.approx(BINS**-0.5, abs=0.01)
+        steps = [before[1] - after[1] for before, after in pairwise(places["bar"][:4])]
+        assert min(steps) > 20
+        assert steps == pytest.approx(3 * steps[:1])
+        assert {round(y + height) for _, y, _, height in (*places["bar"], near)} == {round(base[1])}
+        words = [e.text for e in picture.all("text")]
+        assert words[:6] == ["1", "10", "100", "1k", "10k", "100k"]
+        assert words[6:12] == [f"{low:.3g}", *(f"{edges[i]:.3g}" for i in (10, 20, 30)), f"{high:.3g}", "near 0"]
+        assert words[-2:] == ["3", "median"]
 
     def test_all_rows_zero_is_one_bar(self, tmp_path: Path) -> None:
         zeros = '{"model.embed_tokens.weight": ["BF16", [320, 64], "zeros"]}'
         [report], page = linted(write_overlay(tmp_path / "zeros", {"tensors.json": zeros}))
         assert report.norms is not None
         assert (report.norms.edges, report.norms.near_zero) == ((), 320)
-        assert len(page.all("rect")) == 1
+        assert len(page.all("rect", of="marked")) == 1
+        assert page.all("rect", of="bar") + page.all("rect", of="median") == []
+
+    def test_all_rows_without_a_number_are_no_bar(self) -> None:
+        drawn = plot(NormHistogram("t", 320, 320, 0.0, 0.0, (), (), 0, 320))
+        assert drawn.bars == ()
+        assert "No data" in drawn.svg
 
 
 class TestColours:

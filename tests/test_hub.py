@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,7 +87,7 @@ def test_the_findings_are_those_of_the_folder(hub: FakeHub, tmp_path: Path) -> N
     assert there.findings == here.findings != []
     assert there.source == "hub"
     assert there.hub[0].sha == repository.sha
-    assert there.hub[0].read == hub.sent
+    assert there.hub[0].read == hub.sent_of_files
     assert there.hub[0].total == sum(path.stat().st_size for path in folder.iterdir())
     assert all(request.authorization is None for request in hub.requests)
 
@@ -188,12 +190,29 @@ def test_render(hub: FakeHub) -> None:
 
 # -- The hub's own cache -------------------------------------------------------------------------------------------
 
-DOWNLOAD = "import sys, huggingface_hub as h; h.snapshot_download(sys.argv[1], allow_patterns=sys.argv[2:] or None)"
+DOWNLOAD = """
+import sys, huggingface_hub as h
+name, _, revision = sys.argv[1].partition("@")
+h.snapshot_download(name, revision=revision or None, allow_patterns=sys.argv[2:] or None)
+"""
 
 
 def download(repository: str, *patterns: str) -> None:
-    """With the real client, in a process of its own: it reads HF_ENDPOINT when it is imported."""
+    """`ID` or `ID@REVISION` with the real client, in a process of its own: it reads HF_ENDPOINT when it is imported."""
     subprocess.run([sys.executable, "-c", DOWNLOAD, repository, *patterns], check=True, capture_output=True)
+
+
+FETCH = """
+import sys, huggingface_hub as h
+for name in sys.argv[2:]:
+    try: h.hf_hub_download(sys.argv[1], name)
+    except h.errors.EntryNotFoundError: pass
+"""
+
+
+def fetch(repository: str, *names: str) -> None:
+    """File by file, as `from_pretrained` does it; the cache is told of those that there are not as well."""
+    subprocess.run([sys.executable, "-c", FETCH, repository, *names], check=True, capture_output=True)
 
 
 def test_a_snapshot_of_the_real_client_is_read_without_a_request(hub: FakeHub, tmp_path: Path) -> None:
@@ -207,6 +226,66 @@ def test_a_snapshot_of_the_real_client_is_read_without_a_request(hub: FakeHub, t
     assert report.error is None
     assert on_disk(tmp_path / "hf") == before
     assert on_disk(tmp_path / "cache") == []
+
+
+PARTS = {
+    "but one rule's": ("config.json", "tokenizer.json", "model.safetensors"),
+    "config.json alone": ("config.json",),
+}
+
+
+@pytest.fixture
+def faulty(hub: FakeHub, tmp_path: Path) -> Path:
+    """The folder of what is `org/faulty` on the hub, whose fault is in tokenizer_config.json."""
+    folder = write_overlay(tmp_path / "faulty", {"tokenizer_config.json": '{"pad_token": "<|im_end|>"}'})
+    hub.add("org/faulty", files(folder))
+    return folder
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_a_part_of_a_snapshot_does_not_read_as_all(hub: FakeHub, faulty: Path, part: tuple[str, ...]) -> None:
+    download("org/faulty", *part)
+    report = lint("org/faulty")
+    assert report.findings == lint(str(faulty)).findings
+    assert "pad-is-eos" in [finding.slug for finding in report.findings]
+    offline = lint("org/faulty", offline=True)
+    assert offline.findings == report.findings
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_what_is_not_in_a_part_of_a_snapshot_is_not_checked_offline(
+    hub: FakeHub, faulty: Path, part: tuple[str, ...]
+) -> None:
+    """As `snapshot_download` leaves it, with a list of all files, and as `hf_hub_download` does, with none."""
+    download("org/faulty", *part)
+    hub.forget()
+    trees = next(Path(os.environ["HF_HUB_CACHE"]).glob("models--*/trees"))
+    for told in ("tokenizer_config.json is not cached", "nobody knows whether there is such a file"):
+        report = lint("org/faulty", offline=True)
+        assert f"{told}; run once without --offline" in (report.error or "")
+        skipped = [skipped.slug for skipped in report.skipped]
+        assert "pad-is-eos" in skipped
+        assert "rope-type-conflict" not in skipped
+        shutil.rmtree(trees, ignore_errors=True)
+    assert hub.requests == []
+
+
+def test_what_the_client_was_told_is_not_there_is_known_offline(hub: FakeHub) -> None:
+    """As `from_pretrained` leaves it: some files, and the names of some that there are not."""
+    content = {name: data for name, data in tiny.files().items() if name != "generation_config.json"}
+    hub.add("org/tiny", content)
+    fetch("org/tiny", *content, "generation_config.json", "model.safetensors.index.json")
+    hub.forget()
+    slugs = {skipped.slug: skipped.reason for skipped in lint("org/tiny", offline=True).skipped}
+    assert hub.requests == []
+    assert "missing-tensor" not in slugs
+    assert "vllm-generation-defaults" not in slugs
+    assert "nobody knows whether there is such a file" in slugs["double-bos"]
+    assert lint("org/tiny").error is None
+    assert [request.path.partition("?")[0] for request in hub.requests] == ["/api/models/org/tiny/revision/main"]
+    hub.forget()
+    assert lint("org/tiny", offline=True).skipped == lint("org/tiny").skipped  # what there is, it was told
+    assert hub.requests == []
 
 
 def test_of_a_part_of_a_snapshot_only_the_rest_is_fetched(hub: FakeHub, tmp_path: Path) -> None:
@@ -265,6 +344,22 @@ def test_a_folder_asks_nobody_unless_the_base_is_named(hub: FakeHub, tmp_path: P
     again = lint(str(tmp_path / "adapter"))  # by now it is cached
     assert again.findings == report.findings
     assert hub.requests == []
+
+
+def test_of_a_base_that_is_here_in_part_the_rest_is_not_checked(hub: FakeHub, tmp_path: Path) -> None:
+    hub.add("org/base", tiny.files())
+    fetch("org/base", "config.json", "tokenizer.json")
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_bytes(adapter("org/base")["adapter_config.json"])
+    hub.forget()
+    for _ in range(2):
+        report = lint(str(tmp_path / "adapter"))
+        assert report.error is None  # nobody was asked, so nobody has failed
+        [reason] = [skipped.reason for skipped in report.skipped if skipped.slug == "lora-target-misses"]
+        assert "(--base org/base)" in reason
+        assert hub.requests == []
+        lint("org/base", select=["CFG006"])  # now it is known which files there are, not what is in them
+        hub.forget()
 
 
 # -- The token -----------------------------------------------------------------------------------------------------

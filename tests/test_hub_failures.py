@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from fakehub import TOKEN, FakeHub, Fault, Request
-from test_hub import download, lint
+from test_hub import adapter, download, lint
 
 from modelcheck import tiny
 from modelcheck.cli import cli
+from modelcheck.sources.hub_client import Answer, Client
 
 
 def refused(hub: FakeHub, *arguments: str) -> str:
+    """What a lint says in its one line about what cannot be read."""
     result = CliRunner().invoke(cli, ["lint", *arguments])
     assert result.exit_code == 2
     [line] = [line for line in result.output.splitlines() if "cannot be read:" in line]
@@ -57,6 +63,52 @@ def test_a_mistyped_name_of_a_cached_model(hub: FakeHub) -> None:
     hub.add("org/tiny", tiny.files())
     download("org/tiny")
     assert "did you mean 'org/tiny'?" in (lint("org/tinny").error or "")
+
+
+MEANT = {
+    "https://huggingface.co/org/tiny": "org/tiny",
+    "https://huggingface.co/org/tiny/": "org/tiny",
+    "https://huggingface.co/org/tiny/tree/refs%2Fpr%2F1": "org/tiny --revision refs/pr/1",
+    "https://hub.example/org/tiny/blob/v1/config.json?x=y": "org/tiny --revision v1",
+    "org/tiny@main": "org/tiny --revision main",
+}
+
+
+@pytest.mark.parametrize(("target", "meant"), MEANT.items(), ids=MEANT)
+def test_a_page_of_the_hub_and_an_id_with_a_revision_are_pointed_to_the_id(
+    hub: FakeHub, target: str, meant: str
+) -> None:
+    told = f"{target}: no such folder, and no hub id; for the model on the hub say {meant}"
+    assert refused(hub, target).endswith(told)
+    assert hub.requests == []
+
+
+def test_what_was_read_is_no_more_than_there_is(hub: FakeHub) -> None:
+    repository = hub.add("org/small", {"config.json": b"{}"})
+    result = CliRunner().invoke(cli, ["lint", "org/small"])
+    assert f"org/small at {repository.sha}: read 2 bytes of 2 bytes" in result.stdout
+
+
+def test_what_the_rows_in_use_cannot_tell_is_no_alarm(hub: FakeHub) -> None:
+    hub.add("org/tiny", tiny.files())
+    result = CliRunner().invoke(cli, ["lint", "org/tiny"])
+    assert (
+        "could not check non-finite-weights: none in the 320 of 320 rows of model.embed_tokens.weight that were read, "
+        "the other weights were not read (--weights embeddings)"
+    ) in result.stdout
+
+
+def test_an_adapter_without_weights_is_told_by_where_they_should_be(hub: FakeHub, tmp_path: Path) -> None:
+    hub.add("org/adapter", adapter("org/none"))
+    (tmp_path / "adapter_config.json").write_bytes(adapter("org/none")["adapter_config.json"])
+    told = {
+        target: {one.slug: one.reason for one in lint(target).skipped}["lora-untrained"]
+        for target in ("org/adapter", str(tmp_path))
+    }
+    assert list(told.values()) == [
+        "the repository has no adapter_model.safetensors (push the adapter's weights)",
+        "the adapter's weights are not in the folder (fetch adapter_model.safetensors)",
+    ]
 
 
 def test_a_revision_that_is_not_there(hub: FakeHub) -> None:
@@ -119,9 +171,7 @@ def test_answers_that_are_of_no_use(
     weights = json.dumps(padding).encode()
     hub.add("org/tiny", {**tiny.files(), "model.safetensors": len(weights).to_bytes(8, "little") + weights})
     hub.fault = fault
-    report = lint("org/tiny")
-    assert told in (report.error or "")
-    assert "\n" not in (report.error or "")
+    assert told in refused(hub, "org/tiny")
     assert len(hub.requests) <= 12
     assert hub.sent < 200_000
 
@@ -155,6 +205,41 @@ def test_retry_after_is_waited_for(hub: FakeHub, monkeypatch: pytest.MonkeyPatch
     hub.fault = lambda number, request: Fault(429, asked_to[number - 1]) if number <= 3 else None
     assert lint("org/tiny", select=["CFG"]).error is None
     assert waits == [7, 9, 0.04]
+
+
+def test_a_wait_is_announced_where_progress_is(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelcheck.sources.hub_client.sleep", lambda seconds: None)
+    hub.add("org/tiny", tiny.files())
+    hub.fault = lambda number, request: Fault(429, {"retry-after": "4"}) if number == 1 else None
+    result = CliRunner().invoke(cli, ["lint", "org/tiny", "--select", "CFG"])
+    assert result.stderr == f"modelcheck: org/tiny: {hub.url} answers 429; waiting 4 s to ask again\n"
+
+
+def test_a_host_that_takes_no_connection_is_tried_twice_and_that_is_said(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries, once = [], Client._once
+
+    def counted(self: Client, url: str, *rest: Any) -> Answer:
+        tries.append(url)
+        return once(self, url, *rest)
+
+    monkeypatch.setattr(Client, "_once", counted)
+    monkeypatch.setattr("modelcheck.sources.hub_client.NOTICED", 0.1)
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "0.3")
+    with ExitStack() as stack:
+        deaf = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):  # which fills the queue of a socket that nobody accepts from
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(deaf.getsockname())
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        result = CliRunner().invoke(cli, ["lint", "org/tiny"])
+    problem = f"{url} cannot be reached: no connection within 0.3 s (HF_HUB_DOWNLOAD_TIMEOUT)"
+    assert (result.exit_code, len(tries)) == (2, 2)
+    assert f"cannot be read: org/tiny: no such folder, and {problem}; try again later" in result.stdout
+    assert result.stderr == f"modelcheck: org/tiny: {problem}; waiting 0.01 s to ask again\n"
 
 
 def test_who_asks_to_wait_for_an_hour_is_not_waited_for(hub: FakeHub) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from fakehub import FakeHub, Fault, Request
-from test_hub import download, files, on_disk
+from test_hub import adapter, download, files, on_disk
+from test_hub_counts import sharded
 
 import modelcheck
 from modelcheck.testing import write_overlay
@@ -58,3 +61,47 @@ def test_nothing_partial_is_left(hub: FakeHub, tmp_path: Path, number: int, *, b
     assert report.error is None
     assert report.findings == modelcheck.lint(str(tmp_path / "faulty")).findings != []
     assert contents(Path(os.environ["HF_HUB_CACHE"])) == cache
+
+
+# Seconds from the first request on, of a run whose every request takes a while.
+WHILE, LONGEST = 0.03, 0.8
+RUNS = {
+    "sharded": ("lint", "org/sharded", "--weights", "full"),
+    "adapter": ("lint", "org/adapter"),
+    "fix": ("fix", "org/model", "--unsafe", "--output", "mended"),
+}
+
+
+def killed_within(hub: FakeHub, run: tuple[str, ...], seconds: float) -> None:
+    """Kill a run so long after its first request, if it has not ended by then."""
+    hub.fault = lambda number, request: Fault(seconds=WHILE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "modelcheck", *run], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not hub.requests and process.poll() is None:
+        time.sleep(0.005)
+    time.sleep(seconds)
+    process.kill()
+    process.wait()
+    hub.fault = lambda number, request: None
+    hub.forget()
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+def test_nothing_partial_is_left_at_any_time(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: tuple[str, ...], seed: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = write_overlay(tmp_path / "original", {**ZEROS, "config.json": '{"use_cache": false}'})
+    hub.add("org/model", files(folder))
+    hub.add("org/sharded", sharded())
+    hub.add("org/adapter", adapter("org/model"))
+    killed_within(hub, run, random.Random(f"{seed} {run}").uniform(0, LONGEST))
+    assert on_disk(Path(os.environ["HF_HUB_CACHE"])) == []
+    assert not Path("mended").exists() or contents(Path("mended")).keys() == contents(folder).keys()
+    [report] = modelcheck.lint(run[1], weights="full")
+    fresh = Path("fresh")
+    monkeypatch.setenv("MODELCHECK_CACHE", str(fresh))
+    [expected] = modelcheck.lint(run[1], weights="full")
+    assert (report.error, report.findings, report.skipped) == (None, expected.findings, expected.skipped)

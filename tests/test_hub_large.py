@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 
 import large
 import pytest
-from fakehub import Content, FakeHub, size
+from fakehub import Content, FakeHub, Fault, size
 from support import run
 
 import modelcheck
@@ -72,6 +74,24 @@ def test_what_is_to_come_is_said_before_it_comes(hub: FakeHub, checkpoint: Files
     assert re.search(r"^modelcheck: org/large: 9\.\d MB to come \(tokenizer\.json\)$", result.stderr, re.MULTILINE)
     assert re.search(r"MB to come \(model-00001-of-00030.safetensors\)$", result.stderr, re.MULTILINE)
     assert re.search(r"org/large at \w{40}: read 2\d MB of 141 GB", result.stdout)
+
+
+@pytest.mark.parametrize(("weights", "told"), [("embeddings", "2.1 GB"), ("full", "141 GB")])
+def test_all_that_is_to_come_is_said_in_one_sum_before_any_of_it(
+    hub: FakeHub, checkpoint: Files, weights: str, told: str
+) -> None:
+    hub.add("org/large", checkpoint)
+    # Headers begin at 0; nothing else of a shard is sent before the run is killed.
+    hub.fault = lambda _, r: Fault(seconds=5) if r.path.endswith("s") and "=0-" not in (r.range or "") else None
+    command = [sys.executable, "-m", "modelcheck", "lint", "org/large", "--weights", weights]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        first = process.stderr.readline()
+        sent = hub.sent
+        process.kill()
+    files = f"model-00001-of-{large.SHARDS:05}.safetensors and {large.SHARDS} more files"  # the tokenizer among them
+    assert first == f"modelcheck: org/large: {told} to come ({files})\n"
+    assert sent <= 3_000_000
 
 
 def test_a_rule_on_the_embedding_asks_for_its_shard_alone(hub: FakeHub, checkpoint: Files) -> None:

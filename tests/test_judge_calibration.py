@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakechat import FakeChat, Fault
+from finetuning import BASE
 from test_judge import item, judge, parts, right, says
 
 from modelcheck import UsageError
@@ -20,6 +22,7 @@ from modelcheck.finetune.judge.notes import notes
 from modelcheck.finetune.judge.preflight import Tried, tried
 from modelcheck.finetune.judge.settings import YES_NO
 from modelcheck.finetune.samples import Sample
+from modelcheck.finetune.scorers import scorer
 
 JOB = """
 [job.tiny]
@@ -83,17 +86,44 @@ def test_a_judge_is_asked_once_before_anything_else(server: FakeChat, tmp_path: 
     ("fault", "problem"),
     [
         (Fault(401), "it asks for a key: put it into an environment variable and name that"),
-        (Fault(text='{"choices": [{"message": {"content": "Fine!"}}]}'), "'Fine!' on a trial: no verdict of yes, no"),
+        (
+            Fault(text='{"choices": [{"message": {"content": "Fine!"}}]}'),
+            "'Fine!' on a trial, without a verdict that can be read (yes, no): raise max_tokens if it was cut off",
+        ),
+        (
+            Fault(text='{"choices": [{"message": {"content": null}}]}'),
+            "raise max_tokens (it is 1024), a model that reasons first may have spent all of it on that, or mend",
+        ),
         (Fault(404), "it has no model 'tiny'; it has another"),
     ],
-    ids=["key", "parse", "model"],
+    ids=["key", "parse", "empty", "model"],
 )
 def test_what_cannot_work_is_told_before(server: FakeChat, tmp_path: Path, fault: Fault, problem: str) -> None:
     server.known = ["another"]
     server.fault = lambda _, request: fault if request.method == "POST" else None
     [told] = attempt(server, tmp_path).problems
-    assert told.startswith(f"{tmp_path / 'modelcheck.toml'}: suite polite: ")
+    assert told.startswith(f"{tmp_path / 'modelcheck.toml'}:14: suite polite: ")
     assert problem in told
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ('base_url = "http://127.0.0.1:9/v1"\nmin_agreement = 0.9', "has min_agreement without calibration"),
+        (f'local = "{BASE}"\nbase_url = "http://127.0.0.1:9/v1"', "has local and base_url, expected a judge in"),
+        (f'local = "{BASE}"\nthreads = 4', "has local and threads, expected a judge in"),
+    ],
+    ids=["min_agreement", "local and base_url", "threads"],
+)
+def test_what_the_scorer_refuses_is_told_before_with_its_line(tmp_path: Path, options: str, problem: str) -> None:
+    table = JOB.replace('base_url = "URL"\nmodel = "tiny"\nmax_retries = 0\n', f'model = "tiny"\n{options}\n')
+    table = table.replace('model = "tiny"\n', "") if "local" in options else table
+    (tmp_path / "modelcheck.toml").write_text(table)
+    job = read_jobs(tmp_path / "modelcheck.toml")["tiny"]
+    [told] = tried(job, tmp_path / "cache").problems
+    assert told.startswith(f"{tmp_path / 'modelcheck.toml'}:14: suite polite: {problem}")
+    with pytest.raises(UsageError, match=re.escape(told.partition("; known are")[0])):
+        scorer(job.suites[0].scorer.settings, job.place(job.suites[0]))
 
 
 def test_a_key_that_is_not_there_is_told_before(server: FakeChat, tmp_path: Path) -> None:
@@ -128,6 +158,15 @@ def test_a_judge_that_disagrees_is_refused_with_the_rows(server: FakeChat, tmp_p
     assert told.splitlines()[1:] == [
         f"  {tmp_path / 'gold.jsonl'}, row 3: a person says yes, the judge says no: it is so"
     ]
+
+
+def test_votes_of_a_judge_that_are_tied_agree_with_nobody(server: FakeChat, tmp_path: Path) -> None:
+    server.answer = lambda body: says("yes" if body["seed"] else "no")
+    (tmp_path / "gold.jsonl").write_text(json.dumps(GOLD[0]))
+    found = attempt(server, tmp_path, 'votes = 2\ntemperature = 0.7\ncalibration = "gold.jsonl"\n')
+    [told] = found.problems
+    assert "0 of 1 verdicts are those of people" in told
+    assert "row 1: a person says yes, the judge does not decide" in told
 
 
 def test_kappa_leaves_out_what_chance_gives() -> None:

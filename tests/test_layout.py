@@ -28,6 +28,7 @@ PACKS_AND_HEAVY = (
     "torch",
     "transformers",
     "jinja2",
+    "pygal",
     "tokenizers",
 )
 

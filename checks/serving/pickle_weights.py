@@ -52,7 +52,7 @@ def pickle_weights(files: Files) -> Iterator[Finding]:
     Sources: Python's documentation of pickle; the hub's pickle scanning; safetensors' reason to be.
     """
     found = [name for name in files if "/" not in name and WEIGHTS.fullmatch(name)]
-    safe = [name for name in files if "/" not in name and name.endswith(".safetensors")]
+    safe = [name for name in files.like("*.safetensors") if "/" not in name]
     for adapter in (False, True):
         pickles = [name for name in found if name.startswith("adapter_") is adapter]
         if pickles and not any(name.startswith("adapter_") is adapter for name in safe):

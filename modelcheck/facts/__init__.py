@@ -16,7 +16,7 @@ from .emitted import emitted
 from .encoded_rows import encoded_rows, row_limit
 from .expected import architecture_table, expected_tensors
 from .files import files
-from .finite import non_finite
+from .finite import non_finite, value_spans
 from .gaps import tensor_gaps
 from .grammar import grammar
 from .heads import tie
@@ -107,6 +107,7 @@ __all__ = [
     "training_texts",
     "untrained",
     "used_rows",
+    "value_spans",
     "vllm_registry",
     "vocabulary",
     "weight_index",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelcheck.fact import Malformed, NotApplicable, fact
+from modelcheck.fact import Malformed, NotApplicable, fact, reads
 
 from .files import Files, JsonObject, expect, json_type, shorten
 
@@ -62,6 +62,7 @@ class Lora:
         return bool(self.content.get(key))
 
 
+@reads(FILE)
 @fact
 def adapter_config(files: Files) -> AdapterConfig:
     """adapter_config.json of any kind of adapter."""

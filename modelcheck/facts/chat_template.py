@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelcheck.fact import Malformed, NotApplicable, fact
+from modelcheck.fact import Malformed, NotApplicable, fact, reads
 from modelcheck.names import JINJA, LEGACY, TEMPLATE_FOLDER
 from modelcheck.target import Targets
 
@@ -26,6 +26,7 @@ class Template:
     at: str | None
 
 
+@reads(JINJA)
 @fact
 def chat_template(files: Files, target: Targets, tokenizer_config: JsonObject | None = None) -> Mapping[str, Template]:
     """{name: template} as the (first) target runtime finds them; a lone template is called `default`.
@@ -91,6 +92,5 @@ def _text(value: Any, file: str, at: str) -> str:
 def _from_files(files: Files) -> Iterator[tuple[str, Template]]:
     if JINJA in files:
         yield "default", Template(files.text(JINJA), JINJA, None)
-    for name in files:
-        if name.startswith(f"{TEMPLATE_FOLDER}/") and name.endswith(".jinja"):
-            yield name.split("/")[1].removesuffix(".jinja"), Template(files.text(name), name, None)
+    for name in files.like(f"{TEMPLATE_FOLDER}/*.jinja"):
+        yield name.split("/")[1].removesuffix(".jinja"), Template(files.text(name), name, None)

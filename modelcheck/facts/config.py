@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelcheck.fact import Malformed, fact
+from modelcheck.fact import Malformed, fact, reads
 
 from .files import Files, JsonObject, expect, json_type, shorten
 
@@ -41,6 +41,7 @@ class Config:
         return None if value is None else int(expect(self.file, at, value, int))
 
 
+@reads("config.json")
 @fact
 def config(files: Files) -> Config:
     """config.json with its nested text configuration resolved."""
@@ -57,6 +58,7 @@ def config(files: Files) -> Config:
     return Config(root, root, "")
 
 
+@reads("generation_config.json")
 @fact
 def generation_config(files: Files) -> JsonObject:
     """generation_config.json."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from typing import Any
 
-from modelcheck.errors import Unreachable
-from modelcheck.fact import Malformed, NotApplicable, NotPassed, Unfetched, fact
+from modelcheck.errors import Unasked, Unreachable
+from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed, Unfetched, fact
 from modelcheck.names import TEXT_LIMIT
-from modelcheck.sources import Remote, Source, Span
+from modelcheck.sources import PartlyKnown, Remote, Source, Span
 
 # Gemma 3's tokenizer.json has 2.1 million commas and opening brackets. What a parser makes of JSON grows with their
 # number, not with the size: 16 million empty arrays take 48 MB as text and 1.2 GB parsed.
@@ -25,12 +27,24 @@ class Files:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._sizes = source.sizes()
+        self._partly_known = source if isinstance(source, PartlyKnown) else None
 
     def __contains__(self, name: str) -> bool:
+        """Raises Missing where nobody knows."""
+        if name not in self._sizes and self._partly_known:
+            with _network():
+                self._partly_known.refuse_unknown(name)
         return name in self._sizes
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sizes)
+
+    def like(self, pattern: str) -> list[str]:
+        """The names that match a pattern such as `*.safetensors`. Raises Missing where nobody knows all of them."""
+        if self._partly_known:
+            with _network():
+                self._partly_known.refuse_unknown(pattern)
+        return [name for name in self if fnmatchcase(name, pattern)]
 
     def size(self, name: str) -> int:
         """Size in bytes."""
@@ -51,28 +65,24 @@ class Files:
         """Bytes [start, stop) of a file."""
         end = self.size(name) if stop is None else stop
         try:
-            return self._source.read(name, start, end)
-        except Unreachable as error:
-            raise Unfetched(str(error)) from None
+            with _network():
+                return self._source.read(name, start, end)
         except OSError as error:
             raise Malformed(name, f"cannot be read: {error.strerror or error}") from error
 
     def stream(self, name: str, start: int, stop: int, chunk: int) -> Iterator[memoryview]:
         """Bytes [start, stop) in pieces; each view is valid until the next is asked for."""
         try:
-            yield from self._source.stream(name, start, stop, chunk)
-        except Unreachable as error:
-            raise Unfetched(str(error)) from None
+            with _network():
+                yield from self._source.stream(name, start, stop, chunk)
         except OSError as error:
             raise Malformed(name, f"cannot be read: {error.strerror or error}") from error
 
     def expect(self, spans: Iterable[Span]) -> None:
         """Say which (name, start, stop) will be read next: a source far away fetches them together."""
         if isinstance(self._source, Remote):
-            try:
+            with _network():
                 self._source.expect(spans)
-            except Unreachable as error:
-                raise Unfetched(str(error)) from None
 
     @property
     def remote(self) -> bool:
@@ -134,6 +144,16 @@ class Files:
         if not isinstance(value, dict):
             raise Malformed(name, f"holds a JSON {json_type(value)}, expected an object", at="")
         return value
+
+
+@contextmanager
+def _network() -> Iterator[None]:
+    try:
+        yield
+    except Unasked as error:
+        raise Missing(str(error)) from None
+    except Unreachable as error:
+        raise Unfetched(str(error)) from None
 
 
 def refuse_crowded(name: str, text: str, limit: int = ELEMENTS_LIMIT) -> None:

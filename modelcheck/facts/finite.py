@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,9 @@ MASKS = ("mask", "attn_bias", "alibi")
 EXPONENT = {"BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00), "F32": ("<u4", 0x7F800000), "F64": ("<u8", 0x7FF << 52)}
 
 
+ValueSpans = tuple[tuple[Tensor, tuple[tuple[int, int], ...]], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class NonFinite:
     """`bad` of the `read` values of a tensor are NaN or infinite; `first` is the place of one among all."""
@@ -35,17 +38,25 @@ class NonFinite:
 
 
 @fact
-def non_finite(files: Files, tensors: Tensors, embeddings: Embeddings, weights: str) -> tuple[NonFinite, ...]:
-    """Tensors that hold NaN or infinity: the embedding, small tensors and the ends of all others; or all of all."""
-    strange = _strange_rows(embeddings)
-    if weights == "used":
-        return _in_rows(files, embeddings, strange)
+def value_spans(tensors: Tensors, embeddings: Embeddings, weights: str) -> ValueSpans:
+    """Of each tensor of floats the bytes [start, stop) of its file that are read: all, or of large ones the ends.
+
+    The engine asks for it beforehand where these bytes are far away: their sum is what is to come.
+    """
     # What is packed has no such values.
     looked_at = [t for t in tensors.values() if t.dtype in EXPONENT and not any(word in t.name for word in MASKS)]
     own = embeddings.tensor.name
-    if not len(strange):
-        looked_at = [tensor for tensor in looked_at if tensor.name != own]
-    spans = [(tensor, list(_spans(tensor, weights == "full" or tensor.name == own))) for tensor in looked_at]
+    return tuple((tensor, tuple(_spans(tensor, weights == "full" or tensor.name == own))) for tensor in looked_at)
+
+
+@fact
+def non_finite(files: Files, embeddings: Embeddings, value_spans: ValueSpans, weights: str) -> tuple[NonFinite, ...]:
+    """Tensors that hold NaN or infinity, as far as `value_spans` goes."""
+    strange = _strange_rows(embeddings)
+    if weights == "used":
+        return _in_rows(files, embeddings, strange)
+    seen = () if len(strange) else (embeddings.tensor.name,)
+    spans = [(tensor, parts) for tensor, parts in value_spans if tensor.name not in seen]
     files.expect((tensor.file, *span) for tensor, parts in spans for span in parts)
     found = (_look(files, tensor, parts) for tensor, parts in spans)
     return tuple(one for one in found if one.bad)
@@ -67,7 +78,8 @@ def _in_rows(files: Files, embeddings: Embeddings, strange: NDArray[np.intp]) ->
     if spans and (one := _look(files, tensor, spans)).bad:
         return (one,)
     raise Missing(
-        f"of the weights, {embeddings.read_rows} of {embeddings.rows} rows of {tensor.name} were read, and are finite",
+        f"none in the {embeddings.read_rows} of {embeddings.rows} rows of {tensor.name} that were read, the other "
+        "weights were not read",
         remedy="--weights embeddings",
     )
 
@@ -80,7 +92,7 @@ def _spans(tensor: Tensor, whole: bool) -> Iterator[tuple[int, int]]:
         yield tensor.stop - EDGE, tensor.stop
 
 
-def _look(files: Files, tensor: Tensor, spans: list[tuple[int, int]]) -> NonFinite:
+def _look(files: Files, tensor: Tensor, spans: Sequence[tuple[int, int]]) -> NonFinite:
     import numpy as np
 
     first, bad, width = -1, 0, FLOATS[tensor.dtype]

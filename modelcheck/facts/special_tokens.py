@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelcheck.fact import Malformed, fact
+from modelcheck.fact import Malformed, fact, reads
 
 from .config import Config, token_ids
 from .files import Files, JsonObject, json_type, shorten
@@ -68,6 +68,7 @@ class StopIds:
         return {stop.id: stop for stop in (*self.tokenizer, *(self.generation or self.config))}
 
 
+@reads("tokenizer_config.json")
 @fact
 def tokenizer_config(files: Files) -> JsonObject:
     """tokenizer_config.json."""
@@ -75,6 +76,7 @@ def tokenizer_config(files: Files) -> JsonObject:
     return files.json_object("tokenizer_config.json")
 
 
+@reads("special_tokens_map.json")
 @fact
 def special_tokens_map(files: Files) -> JsonObject:
     """special_tokens_map.json, which transformers 5 no longer writes."""

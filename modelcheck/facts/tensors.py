@@ -124,7 +124,7 @@ def shards(files: Files, weight_index: WeightIndex | None = None) -> Mapping[str
         named = sorted(set(weight_index.shards.values()))
         names = [n for n in named if n in files and escape(n) is None and not n.endswith(PICKLES)]
     else:
-        names = [n for n in files if n.endswith(".safetensors") and "/" not in n and not n.startswith("adapter_")]
+        names = [n for n in files.like("*.safetensors") if "/" not in n and not n.startswith("adapter_")]
     return Shards(files, names)
 
 
@@ -151,7 +151,7 @@ def tensors(files: Files, shards: Mapping[str, Shard], weight_index: WeightIndex
     files.refuse_unpassed(SINGLE)
     if pickle := next((n for n in files if n.endswith(PICKLES)), None):
         raise Missing(f"the weights are pickles ({pickle}), which are never opened", remedy="save them as safetensors")
-    if packed := next((n for n in files if n.endswith(".gguf")), None):
+    if packed := next(iter(files.like("*.gguf")), None):
         raise Missing("the weights are those of a GGUF, which is linted by itself", remedy=f"name the file {packed}")
     if "config.json" not in files:
         files.require(SINGLE, "there are no weights")

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from modelcheck.fact import Malformed, Missing, NotApplicable, fact
+from modelcheck.fact import Malformed, Missing, NotApplicable, fact, reads
 from modelcheck.names import CONVERTIBLE
 
 from .conversion import REMEDY, convert
@@ -115,6 +115,7 @@ class Tokenizer:
         return dict(sorted((number, token) for token, number in vocabulary.items() if number >= rows))
 
 
+@reads("tokenizer.json")
 @fact
 def tokenizer_json(files: Files) -> str:
     """The text of tokenizer.json."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from modelcheck.fact import Malformed, NotApplicable, fact
+from modelcheck.fact import Malformed, NotApplicable, fact, reads
 from modelcheck.names import INDEX, PICKLE_INDEX, PICKLE_SINGLE, SINGLE
 
 from .files import Files, expect, json_type
@@ -42,6 +42,7 @@ def _read(files: Files, name: str) -> WeightIndex:
     return WeightIndex(name, weight_map)
 
 
+@reads(INDEX)
 @fact
 def weight_index(files: Files) -> WeightIndex:
     """The index that loaders read: they prefer safetensors to pickles, and a single file to shards."""

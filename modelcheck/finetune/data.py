@@ -50,7 +50,7 @@ def load(job: Job) -> JobData:
 
     def asked(suite: Suite) -> Examples:
         try:
-            return _distinct(lm_eval.items(suite.scorer.settings, f"{job.file}: suite {suite.name}"))
+            return _distinct(lm_eval.items(suite.scorer.settings, job.place(suite)))
         except UsageError as error:
             problems.append(str(error))
             return ()

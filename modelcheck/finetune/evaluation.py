@@ -159,7 +159,7 @@ class Evaluation:
     def _scorer(self) -> Score:
         if (beside := str(self.job.file.parent)) not in sys.path:
             sys.path.append(beside)  # where a scorer of the job's own lies
-        return scorer(self.suite.scorer.settings, f"{self.job.file}: suite {self.suite.name}", self.cache)
+        return scorer(self.suite.scorer.settings, self.job.place(self.suite), self.cache)
 
     def _samples(
         self,

@@ -356,7 +356,7 @@ class Gate:
 class Job:
     """One `[job.NAME]` of `file`. `base` is a folder's absolute path or a hub id; `timeout` is for each stage.
 
-    `warnings` is what the file's reader found unwise but not wrong.
+    `warnings` is what the file's reader found unwise but not wrong, `lines` where it found the scorer of each suite.
     """
 
     name: str
@@ -374,6 +374,11 @@ class Job:
     isolation: str = "subprocess"
     timeout: float = 7200.0
     warnings: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+    def place(self, suite: Suite) -> str:
+        """Where a suite's scorer stands, as messages about it begin."""
+        return f"{self.file}:{self.lines.get(suite.name, self.line)}: suite {suite.name}"
 
     @property
     def mirrored(self) -> Suite | None:

@@ -90,7 +90,8 @@ def _job(name: str, table: Mapping[str, Any], reader: Reader, at: Place) -> Job 
     settings = {key: value for key, value in values.items() if key not in ("base", "data", "suite", "arm")}
     base = _base(values["base"], reader)
     job = Job(name, reader.file, reader.line(at), base, data, tuple(suites), tuple(arms), **settings)
-    return dataclasses.replace(job, warnings=tuple(_warnings(job)))
+    scorers = {suite.name: reader.line((*at, "suite", i, "scorer")) for i, suite in enumerate(suites)}
+    return dataclasses.replace(job, warnings=tuple(_warnings(job)), lines=scorers)
 
 
 def _base(base: str, reader: Reader) -> str:

@@ -83,7 +83,7 @@ def _details(result: Result, hints: Sequence[Hint]) -> Iterator[str]:
 
 
 def _pairs(pairs: Pairs) -> str:
-    text = f"{pairs.losses} items lost, {pairs.wins} won"
+    text = f"{pairs.losses} item{'s' * (pairs.losses != 1)} lost, {pairs.wins} won"
     return text if pairs.mcnemar is None else f"{text} (McNemar p {pairs.mcnemar:.2g})"
 
 

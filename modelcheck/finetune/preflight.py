@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError
 from modelcheck.finetune.evaluation import base_folder
 from modelcheck.finetune.job import Job, Rows
 from modelcheck.finetune.serving import settings as serving
 from modelcheck.finetune.stage import Failed, Worker
+from modelcheck.finetune.work import Work
 
 # Adapter, two checkpoints with their optimizer, the merged model and the one being written, over the base's size.
 COPIES = 3
@@ -23,11 +25,30 @@ EVALUATING = {
     "openai": ("openai", "transformers"),
 }
 INSTALLED = {"vllm": "vllm", "openai": "modelcheck[openai]"}
+TRIAL = Example(({"role": "user", "content": "What is 2 + 2?"},), 1, "preflight")
 
 
-def problems(job: Job, root: Path, training: Worker, evaluating: Worker) -> list[str]:
+def problems(work: Work, training: Worker, evaluating: Worker) -> list[str]:
     """What would stop the job later, in words that say what to do."""
-    return [*_data(job), *_base_and_disk(job, root), *_workers(job, training, evaluating), *serving.problems(job.eval)]
+    job = work.job
+    found = [*_base_and_disk(job, work.root), *_workers(job, training, evaluating), *serving.problems(job.eval)]
+    # What keeps the engine from asking is said already.
+    return [*_data(job), *(found or _unanswered(work))]
+
+
+def _unanswered(work: Work) -> Iterator[str]:
+    """What becomes of one question to a server that runs, put by the engine: for its key, its model and what it takes.
+
+    A server that `serve` starts is not there yet.
+    """
+    server = work.job.eval.openai
+    if server is None or server.serve or work.job.eval.backend != "openai":
+        return
+    try:
+        [ids] = work.prompts(work.base).ids([TRIAL.prompt])
+        work.answers_of(work.base, [(TRIAL, ids)])
+    except UsageError as reason:
+        yield f"eval.openai: {reason}"
 
 
 def _data(job: Job) -> Iterator[str]:

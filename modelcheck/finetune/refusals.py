@@ -10,14 +10,17 @@ from modelcheck import packs
 from modelcheck.errors import UsageError
 from modelcheck.finding import Finding, Severity
 from modelcheck.finetune import training_rules
-from modelcheck.finetune.engines import vllm_failures
+from modelcheck.finetune.engines import transformers_failures, vllm_failures
 from modelcheck.finetune.stage import Failed
 from modelcheck.manual import SYMPTOMS, symptoms
 from modelcheck.target import RUNTIMES
 
 LOADING = SYMPTOMS[4]
 # {backend: what helps against what it printed, or None}.
-REMEDIES: Mapping[str, Callable[[str], str | None]] = {"vllm": vllm_failures.remedy}
+REMEDIES: Mapping[str, Callable[[str], str | None]] = {
+    "transformers": transformers_failures.remedy,
+    "vllm": vllm_failures.remedy,
+}
 # What the engine itself came to, where the folder may be the reason.
 OF_THE_ENGINE = ("refused", "crashed", "killed")
 

@@ -13,7 +13,7 @@ HASH, DIGITS = 64, 12
 # Of an identity: where a model lay on one machine, and the hash of each of its files.
 NOT_SHOWN = ("event", "folder", "files")
 # Of a job: where it stands, and what was said of it.
-NO_SETTINGS = ("file", "line", "warnings")
+NO_SETTINGS = ("file", "line", "warnings", "lines")
 AT_A_GLANCE = {
     "base": "Base", "revision": "Revision", "dtype": "dtype", "train.method": "Method", "train.lora.r": "LoRA rank",
     "train.lora.alpha": "LoRA alpha", "train.lr": "Learning rate", "train.epochs": "Epochs",

@@ -16,7 +16,7 @@ HEAD = f"""\
 # the job file under a name that ends in .modelcheck.toml, and put back what is "{HIDDEN}".
 """
 # What a job knows about its file, and no file says.
-OF_THE_FILE = ("name", "file", "line", "warnings")
+OF_THE_FILE = ("name", "file", "line", "warnings", "lines")
 
 
 def toml(job: Job) -> str:

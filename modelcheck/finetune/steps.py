@@ -61,7 +61,7 @@ class Steps:
         work.expect(training, evaluating)
         judges = tried(job, work.cache)
         problems = [
-            *preflight.problems(job, work.root, training, evaluating),
+            *preflight.problems(work, training, evaluating),
             *baseline.problems(work),
             *arms.problems(job),
             *judges.problems,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -184,19 +184,23 @@ class Work:
 
         def make() -> dict[str, Any]:
             found = self.ask(self.job.train, request)
-            found |= {"answered": self._answers_of(Path(found["merged"]))["answers"], **judge(found)}
+            rows = zip(self.data.train, self.prompt_ids[:REHEARSED], strict=False)
+            found |= {"answered": self.answers_of(Path(found["merged"]), rows)["answers"], **judge(found)}
             shutil.rmtree(folder)
             return found
 
         evaluation = {"engine": self.job.eval.engine, "evaluating": self._versions(self.job.eval)}
         return self.state.result("rehearse", self._now(recipe) | evaluation, make)
 
-    def _answers_of(self, folder: Path) -> dict[str, Any]:
-        """What the evaluation's engine answers for a folder to the first prompts, which it must be able to load."""
-        place, rows = self.job.eval, zip(self.data.train, self.prompt_ids[:REHEARSED], strict=False)
-        put = {str(number): prompt_of(row, ids, row.prompt) for number, (row, ids) in enumerate(rows)}
-        asked = request(self.job, folder, put, self.prompts(self.base).stop_ids)
-        answer = self.worker(place).ask(asked, self.job.timeout)
+    def answers_of(self, folder: Path, asked: Iterable[tuple[Example, Sequence[int]]]) -> dict[str, Any]:
+        """What the evaluation's engine answers for a folder, which it must be able to load, to (item, prompt's ids).
+
+        Raises StageFailed where it gives up.
+        """
+        place = self.job.eval
+        put = {str(number): prompt_of(item, ids, item.prompt) for number, (item, ids) in enumerate(asked)}
+        told = request(self.job, folder, put, self.prompts(self.base).stop_ids)
+        answer = self.worker(place).ask(told, self.job.timeout)
         if isinstance(answer, Failed):
             raise refusal(answer, place.backend, self.worker(place).versions, folder)
         return dict(answer.value)

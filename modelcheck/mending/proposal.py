@@ -18,7 +18,7 @@ from modelcheck.render.renderer import Renderer
 from modelcheck.report import TargetReport
 from modelcheck.resolver import Resolver
 from modelcheck.run import Run
-from modelcheck.sources import Access, Source
+from modelcheck.sources import Access, Remote, Source
 from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.opening import open_source
 from modelcheck.sources.planned import Planned
@@ -109,7 +109,11 @@ def write_copy(proposal: Proposal, output: Path, run: Run, renderer: Renderer) -
     if folder.is_dir():
         transaction.write_copy(folder, output, proposal.plan.changes)
     else:
-        transaction.write_copy_of(proposal.source, output, proposal.plan.changes)
+        try:
+            transaction.write_copy_of(proposal.source, output, proposal.plan.changes)
+        finally:  # what has been fetched since the lint is in our cache as well
+            if isinstance(proposal.source, Remote):
+                proposal.source.close()
     is_right = False
     try:
         faults = _written_faults(output, proposal, run, renderer)

@@ -1,4 +1,4 @@
-"""Numbers over the steps of a run, laid out for an SVG and for a table beside it."""
+"""Numbers over the steps of a run, as a picture and for a table beside it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-from .axis import Axis, Tick
+from . import picture
 
-# The picture, in units of the SVG, and the frame in which the lines run.
-WIDTH, HEIGHT = 480, 280
-LEFT, RIGHT, TOP, BOTTOM = 46, 466, 30, 224
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
 # More points than this cannot be told apart: neighbours are drawn as their mean.
 MOST_POINTS = 200
 # Dashes that can be told apart.
@@ -31,61 +32,63 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A series as it is drawn: an SVG path, and the points of a sparse one.
-
-    `kind` tells lines of one sort apart, 0 to 3; `odd` are the steps at which the number was none.
-    """
+    """A series as it is drawn: `look` are its CSS classes, `odd` the steps at which the number was none."""
 
     series: Series
-    kind: int
-    path: str
-    points: tuple[tuple[float, float], ...]
+    look: str
     odd: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Everything that the template draws and lists. `together` steps are drawn as one point."""
+    """Everything that the template shows: the inside of an SVG, and what is listed.
 
+    `together` steps are drawn as one point.
+    """
+
+    svg: Markup
     lines: tuple[Line, ...]
-    across: tuple[Tick, ...]
-    up: tuple[Tick, ...]
     together: int
     table: tuple[tuple[int, tuple[float | None, ...]], ...]
 
 
 def curves(found: Sequence[Series]) -> Curves | None:
-    """The layout of some series; None where none of them holds a number."""
+    """The picture of some series; None where none of them holds a number."""
     finite = [_finite(series) for series in found]
     steps = [step for values in finite for step in values]
     if not steps:
         return None
-    top = max(value for values in finite for value in values.values())
-    across = Axis(0, max(steps), LEFT + 8, RIGHT)
-    up = Axis(min(0.0, *(min(v.values(), default=0.0) for v in finite)), 1.05 * top or 1.0, BOTTOM, TOP)
     together = max(1, *(-(-len(series.values) // MOST_POINTS) for series in found))
     lines = tuple(
-        _line(series, kind, values, across, up, 1 if series.sparse else together)
-        for series, kind, values in zip(found, _kinds(found), finite, strict=True)
+        Line(series, look, tuple(sorted(series.values.keys() - values.keys())))
+        for series, look, values in zip(found, _looks(found), finite, strict=True)
     )
-    return Curves(lines, across.ticks(), up.ticks(), together, _table(found))
+    return Curves(_svg(lines, finite, max(steps), together), lines, together, _table(found))
+
+
+def _svg(lines: Sequence[Line], finite: Sequence[Mapping[int, float]], last: int, together: int) -> Markup:
+    axes = {"xrange": (0, last), "x_title": "step", "y_title": "loss", "include_x_axis": True, "max_scale": 6}
+    chart = picture.chart("XY", **axes, dots_size=4)
+    for line, values in zip(lines, finite, strict=True):
+        sparse = line.series.sparse
+        chart.add("", _points(values, 1 if sparse else together), show_dots=sparse)
+    return picture.drawn(chart, [line.look for line in lines])
 
 
 def _finite(series: Series) -> dict[int, float]:
     return {step: value for step, value in sorted(series.values.items()) if math.isfinite(value)}
 
 
-def _kinds(found: Sequence[Series]) -> list[int]:
-    return [sum(one.sparse == series.sparse for one in found[:i]) % KINDS for i, series in enumerate(found)]
+def _looks(found: Sequence[Series]) -> list[str]:
+    """Those of one sort differ by their dashes."""
+    kinds = [sum(one.sparse == series.sparse for one in found[:i]) % KINDS for i, series in enumerate(found)]
+    return [f"curve {'sparse ' * s.sparse}dash-{kind}" for s, kind in zip(found, kinds, strict=True)]
 
 
-def _line(series: Series, kind: int, values: Mapping[int, float], across: Axis, up: Axis, together: int) -> Line:
+def _points(values: Mapping[int, float], together: int) -> list[tuple[int, float]]:
     known = list(values.items())
     groups = [known[i : i + together] for i in range(0, len(known), together)]
-    points = [(across.place(group[-1][0]), up.place(fmean(value for _, value in group))) for group in groups]
-    path = "M" + "L".join(f"{x:g} {y:g}" for x, y in points) if points else ""
-    odd = tuple(sorted(series.values.keys() - values.keys()))
-    return Line(series, kind, path, tuple(points) if series.sparse else (), odd)
+    return [(group[-1][0], fmean(value for _, value in group)) for group in groups]
 
 
 def _table(found: Sequence[Series]) -> tuple[tuple[int, tuple[float | None, ...]], ...]:

@@ -15,12 +15,14 @@ COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO:
 
 
 def render(reports: Iterable[TargetReport]) -> str:
-    """One line for each finding, and one for what could not be read."""
+    """One line for each finding, and one for what could not be read; commits of the hub are lines of the log alone."""
     return "\n".join(line for report in reports for line in _lines(report))
 
 
 def _lines(report: TargetReport) -> Iterator[str]:
     folder = Path(report.target)
+    for one in report.hub:
+        yield f"{one.id} at {one.sha}"
     for text in (*([report.error] if report.error else []), *report.internal):
         yield f"::error file={_property(report.target)},title=modelcheck::{_data(text)}"
     for finding in report.findings:

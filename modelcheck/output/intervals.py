@@ -1,4 +1,8 @@
-"""Estimates with their intervals on one axis, laid out for a page: places are shares of its width, in percent."""
+"""Estimates with their intervals on one axis, laid out for a page: places are shares of its width, in percent.
+
+pygal does not lay these out: each row is text that wraps on a phone, over a track as wide as there is room, where its
+picture would only shrink, and its axis goes in steps of 1, 2, 4 or 8, past the 0.5 and the 1 of which demands speak.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .axis import Axis, Tick
-
 # What is left free at the ends of an axis, as a share of its length.
 MARGIN = 0.04
+# Numbers on an axis, and steps from one to the next, times a power of ten.
+MOST_TICKS = 6
+STEPS = (1, 2, 2.5, 5, 10, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,28 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Axis:
+    """The numbers from `low` to `high`."""
+
+    low: float
+    high: float
+
+    def place(self, value: float) -> float:
+        """Where a number lies; what lies beyond an end is drawn at it."""
+        return round(100 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low), 2)
+
+    def ticks(self) -> tuple[tuple[float, str], ...]:
+        """Round numbers on the axis, each after its place."""
+        span = self.high - self.low
+        power = 10.0 ** math.floor(math.log10(span / MOST_TICKS))
+        step = next(s for f in STEPS if span / (s := f * power) <= MOST_TICKS - 1)
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        # Adding nothing makes of -0 a 0.
+        numbers = [round(n * step, 10) + 0.0 for n in range(first, last + 1)]
+        return tuple((self.place(number), f"{number:g}") for number in numbers)
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """An interval and its places; None where it has no end. `allowed` is where what is asked holds."""
 
@@ -52,7 +79,7 @@ class Intervals:
     """Rows on one axis. `origin` is the place of "nothing changed", where the axis has one."""
 
     rows: tuple[Row, ...]
-    ticks: tuple[Tick, ...]
+    ticks: tuple[tuple[float, str], ...]
     origin: float | None
 
 

@@ -1,4 +1,4 @@
-"""The histogram of the embedding's norms, laid out for an SVG: both axes are logarithmic."""
+"""The histogram of the embedding's norms: a picture whose axes are both logarithmic, its words and its numbers."""
 
 from __future__ import annotations
 
@@ -6,103 +6,97 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
-from modelcheck.facts.norm_histogram import NormHistogram
+from modelcheck.facts.norm_histogram import BINS, NormHistogram
 
-from .axis import Tick
+from . import page, picture
 
-# The picture, in units of the SVG, and the frame in which bars stand.
-WIDTH, HEIGHT = 480, 280
-LEFT, RIGHT, TOP, BOTTOM = 58, 466, 30, 224
-# Rows near zero have no place on the axis; they stand left of it, in a bar of their own.
-APART, GAP = 34, 30
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+# Rows near zero have no place on the axis; they stand left of it, in a bar so many bins wide and so many apart.
+WIDE, APART = 4, 6
 # The foot of a bar is half a row, so that a bar of one row can be seen.
 FOOT = 0.5
-MOST_TICKS = 6
-POWERS = ("", "k", "M", "G")
-STEPS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9))
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A rectangle, and what it stands for in words."""
+    """The rows of some norms. `kind` is the CSS class: `bar`, or `marked` for those near zero."""
 
-    x: float
-    y: float
-    width: float
-    height: float
-    label: str
+    kind: str
+    low: float
+    high: float
     rows: int
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Everything that the template draws. `near_zero` is the bar apart, `median` where the median lies."""
+    """Everything that the template shows; `svg` is the inside of one."""
 
-    histogram: NormHistogram
-    bars: tuple[Bar, ...]
-    near_zero: Bar | None
-    median: float | None
-    across: tuple[Tick, ...]
-    up: tuple[Tick, ...]
-    start: float
+    svg: Markup
     summary: str
+    bars: tuple[Bar, ...]
 
 
 def plot(histogram: NormHistogram) -> Plot:
-    """The layout of a histogram."""
-    start = LEFT + 8 + (APART + GAP if histogram.near_zero else 0)
-    top = 10 ** max(1, math.ceil(math.log10(max(1, histogram.near_zero, *histogram.counts))))
+    """The picture of a histogram."""
+    bars = tuple(_bars(histogram))
+    return Plot(_svg(histogram, bars), " ".join(_summary(histogram)), bars)
 
-    def across(norm: float) -> float:
-        low, high = histogram.edges[0], histogram.edges[-1]
-        return round(start + (RIGHT - start) * math.log(norm / low) / math.log(high / low), 1)
 
-    def up(rows: float) -> float:
-        return round(BOTTOM - (BOTTOM - TOP) * math.log(rows / FOOT) / math.log(top / FOOT), 1)
+def _bars(histogram: NormHistogram) -> Iterator[Bar]:
+    edges = histogram.edges
+    if histogram.near_zero:
+        low, bin_ = (edges[0], edges[1] / edges[0]) if edges else (1.0, 2.0)
+        label = f"at most {number(histogram.threshold)}: near zero"
+        yield Bar("marked", low * bin_ ** -(APART + WIDE), low * bin_**-APART, histogram.near_zero, label)
+    for (low, high), rows in zip(pairwise(edges), histogram.counts, strict=True):
+        if rows:
+            yield Bar("bar", low, high, rows, f"{number(low)} to {number(high)}")
 
-    def bar(left: float, right: float, rows: int, label: str) -> Bar:
-        return Bar(left, up(rows), round(right - left, 1), round(BOTTOM - up(rows), 1), label, rows)
 
-    apart = f"at most {number(histogram.threshold)}: near zero"
-    return Plot(
-        histogram,
-        bars=tuple(
-            bar(across(low), across(high), rows, f"{number(low)} to {number(high)}")
-            for (low, high), rows in zip(pairwise(histogram.edges), histogram.counts, strict=True)
-            if rows
-        ),
-        near_zero=bar(LEFT + 8, LEFT + 8 + APART, histogram.near_zero, apart) if histogram.near_zero else None,
-        median=across(histogram.median) if histogram.edges else None,
-        across=tuple(Tick(across(value), number(value)) for value in _ticks(histogram.edges)),
-        up=tuple(
-            Tick(up(10**power), f"{10 ** (power % 3)}{POWERS[power // 3]}")
-            for power in range(round(math.log10(top)) + 1)
-        ),
-        start=start,
-        summary=" ".join(_summary(histogram)),
+def _svg(histogram: NormHistogram, bars: Sequence[Bar]) -> Markup:
+    from pygal.formatters import human_readable
+
+    edges, median = histogram.edges, histogram.median
+    powers = [10**n for n in range(max(1, math.ceil(math.log10(max((bar.rows for bar in bars), default=1)))) + 1)]
+    apart = [{"value": math.sqrt(bar.low * bar.high), "label": "near 0"} for bar in bars if bar.kind == "marked"]
+    chart = picture.chart(
+        "Histogram",
+        logarithmic=True,
+        zero=FOOT,
+        range=(FOOT, powers[-1]),
+        x_title="L2 norm of a row (log scale)",
+        x_labels=[*edges[:: BINS // 4], *apart],
+        x_value_formatter=number,
+        y_title="rows (log scale)",
+        y_labels=[{"value": power, "label": human_readable(power)} for power in powers],
+        value_formatter="{:,g}".format,
+        print_labels=True,
+        print_values_position="top",
     )
+    drawn: list[dict[str, Any]] = [
+        {
+            "value": (bar.rows, bar.low, bar.high),
+            "node": {"class": bar.kind},
+            "tooltip": f"{bar.label}: {page.count(bar.rows, 'row')}",
+            "label": f"{bar.rows:,}" if bar.kind == "marked" else "",
+        }
+        for bar in bars
+    ]
+    if edges:
+        axis = {"value": (FOOT, edges[0], edges[-1]), "node": {"class": "base", "height": 1}}
+        middle = {"value": (powers[-1], median, median), "node": {"class": "median", "width": 1.5}, "label": "median"}
+        drawn += [axis, middle]
+    return picture.drawn(chart.add("", drawn))
 
 
 def number(value: float) -> str:
     """Three digits that count."""
     return f"{value:.3g}"
-
-
-def _ticks(edges: Sequence[float]) -> list[float]:
-    """Round numbers between the edges: of the coarsest kind that gives three, and never many."""
-    if not edges:
-        return []
-    low, high = edges[0], edges[-1]
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    found: list[float] = []
-    for steps in STEPS:
-        found = [v for power in powers for step in steps if low <= (v := float(f"{step}e{power}")) <= high]
-        if len(found) >= 3:
-            break
-    if len(found) < 2:  # all norms are nearly the same
-        return [low, high]
-    return found[:: -(-len(found) // MOST_TICKS)]
 
 
 def _summary(histogram: NormHistogram) -> Iterator[str]:

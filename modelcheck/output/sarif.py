@@ -12,6 +12,7 @@ from modelcheck.check import Check
 from modelcheck.finding import Finding, Severity
 from modelcheck.fingerprint import fingerprint
 from modelcheck.report import TargetReport
+from modelcheck.sources.hub_cache import endpoint
 
 from .places import line_and_column, path_of
 
@@ -23,11 +24,15 @@ def render(reports: Iterable[TargetReport], checks: Sequence[Check]) -> str:
     """One SARIF log with one run: its rules, a result for each finding, and what could not be done."""
     gathered = list(reports)
     index = {check.code: i for i, check in enumerate(checks)}
-    run = {
+    run: dict[str, Any] = {
         "tool": {"driver": {"name": "modelcheck", "version": __version__, "rules": [_rule(c) for c in checks]}},
         "invocations": [_invocation(gathered)],
         "results": [_result(r, f, index) for r in gathered for f in r.findings],
     }
+    if commits := [one for report in gathered for one in report.hub]:
+        run["versionControlProvenance"] = [
+            {"repositoryUri": f"{endpoint()}/{one.id}", "revisionId": one.sha} for one in dict.fromkeys(commits)
+        ]
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
 

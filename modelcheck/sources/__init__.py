@@ -11,11 +11,15 @@ Span = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How the hub is asked: which revision, whether at all, and whether standard error says what is to come."""
+    """How the hub is asked: which revision, whether at all, and whether standard error says what is to come.
+
+    `instead` is what has the hub asked for a repository that the user did not name, where nobody is asked by itself.
+    """
 
     revision: str | None = None
     offline: bool = False
     announced: bool = False
+    instead: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,14 @@ class Remote(Source, Protocol):
 
     def close(self) -> None:
         """The run is over: nothing more will be read."""
+
+
+@runtime_checkable
+class PartlyKnown(Source, Protocol):
+    """A source that may have files which its `sizes` lack."""
+
+    def refuse_unknown(self, name: str) -> None:
+        """Raise Unreachable, with what to do, where nobody knows whether there is a file of that name (a pattern)."""
 
 
 @runtime_checkable

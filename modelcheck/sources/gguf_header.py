@@ -57,6 +57,15 @@ class Array:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def varied(self) -> bool:
+        """Whether these are numbers and not all the same one, told without decoding them."""
+        if self._kind == STRING:
+            return False
+        size = struct.calcsize(f"<{NUMBERS[self._kind]}")
+        own = memoryview(self._content)[self._start : self._start + self._count * size]
+        return own[size:] != own[:-size]
+
     @cached_property
     def values(self) -> list[Any]:
         """Strings or numbers. Raises UnicodeDecodeError for a string that is not UTF-8."""

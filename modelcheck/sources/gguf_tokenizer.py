@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+from modelcheck.sources import gguf_byte_level, gguf_sentencepiece
 from modelcheck.sources.gguf_header import Array
+from modelcheck.sources.gguf_types import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 
-# llama.cpp's types of tokens. It fills ids that no token has with placeholders of type UNUSED.
-CONTROL, USER_DEFINED, UNUSED = 3, 4, 5
 ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "sep_token": "seperator",
          "pad_token": "padding", "mask_token": "mask"}  # fmt: skip
 TEMPLATE = "tokenizer.chat_template"
@@ -20,41 +20,6 @@ ENDINGS = (
     *("<EOT>", "_<EOT>", "[EOT]", "<|end_of_text|>", "<end_of_utterance>"),
     "<\uff5cend\u2581of\u2581sentence\uff5c>",  # DeepSeek
 )
-BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-GPT2 = BYTE_LEVEL | {"use_regex": True}
-CONTRACTED = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-TAIL = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-CAPITALS, SMALL = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-
-
-def _split(*patterns: str) -> dict[str, Any]:
-    cuts = [{"type": "Split", "pattern": {"Regex": p}, "behavior": "Isolated", "invert": False} for p in patterns]
-    return {"type": "Sequence", "pretokenizers": [*cuts, BYTE_LEVEL]}
-
-
-LLAMA3 = _split(rf"{CONTRACTED}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{TAIL}")
-# {tokenizer.ggml.pre: how texts are cut}, as in the tokenizer.json of the models that each is named after. tests/slow
-# holds those of the real ones against them, id for id.
-PRE_TOKENIZERS: Mapping[str, Mapping[str, Any]] = {
-    "gpt-2": GPT2,
-    "smollm": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, GPT2]},
-    "llama-bpe": LLAMA3,
-    "llama3": LLAMA3,
-    "llama-v3": LLAMA3,
-    "qwen2": _split(rf"{CONTRACTED}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{TAIL}"),
-    "gpt-4o": _split(
-        rf"[^\r\n\p{{L}}\p{{N}}]?{CAPITALS}*{SMALL}+{CONTRACTED}?|[^\r\n\p{{L}}\p{{N}}]?{CAPITALS}+{SMALL}*"
-        rf"{CONTRACTED}?|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    ),
-    "deepseek-v3": _split(
-        r"\p{N}{1,3}",
-        "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
-        r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
-        r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    ),
-}
-WHOLE_WORDS_FIRST = frozenset({"llama-bpe", "llama3", "llama-v3", "gpt-4o"})
-ADDS_BOS = frozenset({"llama-bpe", "llama3", "llama-v3"})
 
 
 class GgufTokenizer:
@@ -72,9 +37,17 @@ class GgufTokenizer:
 
     @property
     def faithful(self) -> bool:
-        """Whether tokenizer.json can be made of it: a byte-level BPE whose way to cut texts is known."""
+        """Whether tokenizer.json can be made of it: SentencePiece's, or a byte-level BPE of a known way to cut texts.
+
+        Scores that are all alike, of a conversion that had none at hand, say nothing of the order of merges.
+        """
+        if not self.there:
+            return False
+        if self._sentencepiece:
+            scores = self._values.get("tokenizer.ggml.scores")
+            return isinstance(scores, Array) and len(scores) == self.size and scores.varied
         merges = isinstance(self._values.get("tokenizer.ggml.merges"), Array)
-        return self.there and merges and self._model == "gpt2" and self._pre in PRE_TOKENIZERS
+        return merges and self._model == "gpt2" and self._pre in gguf_byte_level.PRE_TOKENIZERS
 
     @property
     def size(self) -> int:
@@ -86,6 +59,10 @@ class GgufTokenizer:
         return self._values.get("tokenizer.ggml.model")
 
     @property
+    def _sentencepiece(self) -> bool:
+        return self._model == "llama"
+
+    @property
     def _pre(self) -> object:
         return self._values.get("tokenizer.ggml.pre")
 
@@ -94,12 +71,14 @@ class GgufTokenizer:
         tokens = self._values["tokenizer.ggml.tokens"].values
         if not all(isinstance(token, str) for token in tokens):
             raise ValueError("tokenizer.ggml.tokens is no array of strings")
+        if self._sentencepiece:
+            return list(map(gguf_sentencepiece.spelled, tokens, self._types))
         return list(tokens)
 
     @cached_property
     def _types(self) -> list[int]:
         types = self._values.get("tokenizer.ggml.token_type")
-        return types.values if isinstance(types, Array) and len(types) == self.size else [1] * self.size
+        return types.values if isinstance(types, Array) and len(types) == self.size else [NORMAL] * self.size
 
     def stop_ids(self) -> list[int]:
         """The ids at which llama.cpp ends generation: those that are named, then by text, if the template has them."""
@@ -124,7 +103,7 @@ class GgufTokenizer:
             if isinstance(value := self._values.get(f"tokenizer.ggml.{flag}"), bool):
                 content[flag] = value
         if not self.faithful:
-            content["added_tokens_decoder"] = {str(token["id"]): token for token in self._added()}
+            content["added_tokens_decoder"] = {str(token["id"]): token for token in self._added(self.ids.values())}
         if templates := list(self._templates()):
             alone = len(templates) == 1 and templates[0]["name"] == "default"
             content["chat_template"] = templates[0]["template"] if alone else templates
@@ -135,37 +114,39 @@ class GgufTokenizer:
             if isinstance(value, str) and (key == TEMPLATE or key.startswith(f"{TEMPLATE}.")):
                 yield {"name": key.removeprefix(TEMPLATE).removeprefix(".") or "default", "template": value}
 
-    def _added(self) -> Iterator[dict[str, Any]]:
+    def _added(self, named: Collection[int] = ()) -> Iterator[dict[str, Any]]:
         flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         for number, (content, kind) in enumerate(zip(self._tokens, self._types, strict=True)):
-            if kind in (CONTROL, USER_DEFINED):
-                yield {"id": number, "content": content, **flags, "special": kind == CONTROL}
+            if kind in (CONTROL, USER_DEFINED, UNKNOWN) or number in named:
+                yield {"id": number, "content": content, **flags, "special": kind != USER_DEFINED}
 
     def json(self) -> bytes:
-        """tokenizer.json. Placeholders are left out: the tokenizer that was converted had no such tokens."""
+        """tokenizer.json. Placeholders (UNUSED) are left out: the tokenizer that was converted had no such tokens."""
         kinds = zip(self._tokens, self._types, strict=True)
         vocabulary = {token: number for number, (token, kind) in enumerate(kinds) if kind != UNUSED}
+        parts = self._sentencepiece_parts() if self._sentencepiece else self._byte_level_parts()
         document = {
             "version": "1.0",
             "truncation": None,
             "padding": None,
             "added_tokens": list(self._added()),
-            "normalizer": {"type": "NFC"} if self._pre == "qwen2" else None,
-            "pre_tokenizer": PRE_TOKENIZERS[str(self._pre)],
+            **parts,
             "post_processor": self._framing(),
-            "decoder": BYTE_LEVEL,
-            "model": {
-                "type": "BPE",
-                "ignore_merges": self._pre in WHOLE_WORDS_FIRST,
-                "vocab": vocabulary,
-                "merges": self._values["tokenizer.ggml.merges"].values,
-            },
         }
-        return json.dumps(document).encode()
+        document["model"]["vocab"] = vocabulary
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def _byte_level_parts(self) -> dict[str, Any]:
+        return gguf_byte_level.parts(str(self._pre), self._values["tokenizer.ggml.merges"].values)
+
+    def _sentencepiece_parts(self) -> dict[str, Any]:
+        scores, prefixed = self._values["tokenizer.ggml.scores"].values, self._said("add_space_prefix", default=True)
+        return gguf_sentencepiece.parts(self._tokens, self._types, scores, prefixed=prefixed)
 
     def _framing(self) -> dict[str, Any]:
         """What encoding puts around a text: as the metadata says or, where it does not, as llama.cpp has it."""
-        before = self._added_token("bos_token", default=self._pre in ADDS_BOS)
+        adds_bos = self._sentencepiece or self._pre in gguf_byte_level.ADDS_BOS
+        before = self._added_token("bos_token", default=adds_bos)
         after = self._added_token("eos_token", default=False)
         named = {self._tokens[number]: number for number in (*before, *after)}
         single: list[dict[str, Any]] = [
@@ -182,6 +163,10 @@ class GgufTokenizer:
 
     def _added_token(self, role: str, *, default: bool) -> list[int]:
         """The id of that role, if encoding adds it."""
-        said, number = self._values.get(f"tokenizer.ggml.add_{role}"), self.ids.get(role)
-        added = said if isinstance(said, bool) else default
+        added, number = self._said(f"add_{role}", default=default), self.ids.get(role)
         return [number] if added and number is not None and 0 <= number < self.size else []
+
+    def _said(self, flag: str, *, default: bool) -> bool:
+        """What the metadata says or, where it does not, what llama.cpp takes for granted."""
+        said = self._values.get(f"tokenizer.ggml.{flag}")
+        return said if isinstance(said, bool) else default

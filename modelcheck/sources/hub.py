@@ -5,7 +5,7 @@ The hub's own cache is read where it has a file, and never written: what is fetc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
@@ -38,10 +38,21 @@ class HubRepository:
     absent: Mapping[str, str] = {}
 
     def __init__(
-        self, listing: Listing, snapshot: Path | None, endpoint: str, transfer: Transfer, client: Client | None
+        self,
+        listing: Listing,
+        snapshot: Path | None,
+        endpoint: str,
+        transfer: Transfer,
+        connect: Callable[[str], Client],
+        known_absent: frozenset[str] | None = None,
     ) -> None:
-        """Files of `snapshot`, a folder of the hub's cache, are read there. Without a client nothing is fetched."""
-        self.listing, self._endpoint, self._transfer, self._client = listing, endpoint, transfer, client
+        """Files of `snapshot`, a folder of the hub's cache, are read there.
+
+        `connect` gives the client that fetches the rest, or, told what is lacking, raises Unreachable where nobody is
+        to be asked. With `known_absent` the listing may lack files, but not of these names.
+        """
+        self.listing, self._endpoint, self._transfer = listing, endpoint, transfer
+        self._connect, self._known_absent = connect, known_absent
         self._local = LocalFolder(snapshot) if snapshot else None
         here = self._local.sizes() if self._local else {}
         self._here = {name for name, (size, _) in listing.files.items() if here.get(name) == size}
@@ -49,7 +60,14 @@ class HubRepository:
         self._kept = self._held = 0
 
     def sizes(self) -> Mapping[str, int]:
-        return {name: size for name, (size, _) in self.listing.files.items()}
+        return self.listing.sizes()
+
+    def refuse_unknown(self, name: str) -> None:
+        if self._known_absent is not None and name not in self._known_absent | self.listing.files.keys():
+            self._connect(
+                "not in the hub's cache, which has a part of the repository and no list of its files, so that nobody "
+                "knows whether there is such a file"
+            )
 
     def read(self, name: str, start: int, stop: int) -> bytes:
         if self._local and name in self._here:
@@ -87,7 +105,7 @@ class HubRepository:
                 wanted.setdefault(name, []).append((start, stop))
         missing = {name: self._holes(name, spans) for name, spans in wanted.items()}
         size = sum(stop - start for holes in missing.values() for start, stop in holes)
-        self._transfer.expect(size, _some(missing))
+        self._transfer.expect(size, _some(name for name, holes in missing.items() if holes))
         if size <= TOGETHER:
             self._fetch(missing)
 
@@ -103,7 +121,7 @@ class HubRepository:
 
     def _of(self, name: str) -> Pieces:
         if name not in self._pieces:
-            self._pieces[name] = Pieces(self._endpoint, self.listing.id, self.listing.sha, name)
+            self._pieces[name] = Pieces(self.listing.id, self._endpoint, self.listing.sha, name)
         return self._pieces[name]
 
     def _holes(self, name: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -132,14 +150,13 @@ class HubRepository:
         """The bytes of ranges, several asked for at once."""
         if not wanted:
             return
-        if self._client is None:
-            raise Unreachable(f"{wanted[0][0]} is not cached; run once without --offline (HF_HUB_OFFLINE)")
+        client = self._connect(f"{wanted[0][0]} is not cached")
         with ThreadPoolExecutor(min(AT_ONCE, len(wanted))) as pool:
-            yield from pool.map(lambda one: self._bytes(*one), wanted)
+            yield from pool.map(lambda one: self._bytes(client, *one), wanted)
 
-    def _bytes(self, name: str, span: tuple[int, int]) -> bytes:
-        client, (size, digest) = self._client, self.listing.files[name]
-        if client is None or span[1] > size:
+    def _bytes(self, client: Client, name: str, span: tuple[int, int]) -> bytes:
+        size, digest = self.listing.files[name]
+        if span[1] > size:
             raise OSError(f"ends at byte {size}")
         path = f"/{self.listing.id}/resolve/{self.listing.sha}/{quote(name)}"
         answer = client.get(path, size, span)

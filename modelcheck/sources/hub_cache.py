@@ -1,7 +1,8 @@
 """The hub's own cache on this machine and its environment variables, read by hand: importing the client takes 170 ms.
 
-The layout is huggingface_hub's: `models--ORG--NAME/refs/REVISION` holds a sha, `snapshots/SHA/` the files. Nothing is
-ever written here.
+The layout is huggingface_hub's: `models--ORG--NAME/refs/REVISION` holds a sha, `snapshots/SHA/` the files that were
+fetched, all or some. What else there is at the commit says `trees/SHA.json`, which `snapshot_download` leaves (see its
+_tree_cache.py), and what there is not, an empty file in `.no_exist/SHA/`. Nothing is ever written here.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from modelcheck.names import CONVERTIBLE, INDEX, SINGLE
+from modelcheck.names import CONVERTIBLE
 
 # As huggingface_hub's validate_repo_id: an optional namespace and a name, each of at most 96 of these characters.
 REPO_ID = re.compile(r"(\b[\w\-.]{1,96}\b/)?\b[\w\-.]{1,96}\b", re.ASCII)
 SHA = re.compile(r"[0-9a-f]{40}")
 TRUE = frozenset({"1", "ON", "YES", "TRUE"})
-# An index is read here only to see whether all its shards are there.
-MOST_INDEX = 32 << 20
+# A listing takes 100 to 400 bytes a file.
+MOST_LISTING = 32 << 20
+# The files whose content a rule may read end so; of others it reads the names.
+READ = (".json", ".jinja", ".safetensors", "merges.txt", *CONVERTIBLE)
 
 
 def is_repo_id(text: str) -> bool:
@@ -63,12 +67,40 @@ def known() -> list[str]:
 
 def snapshot(repository: str, revision: str) -> tuple[str, Path] | None:
     """(sha, folder) of a revision in the cache, whatever of it is there."""
-    place = folder() / f"models--{repository.replace('/', '--')}"
+    place = _place(repository)
     sha = revision if SHA.fullmatch(revision) else _ref(place / "refs" / revision.lstrip("/"))
     here = place / "snapshots" / (sha or "")
     if sha is None or not here.is_dir() or not any(entry.is_file() for entry in here.iterdir()):
         return None
     return sha, here
+
+
+def tree(repository: str, sha: str) -> Mapping[str, Any] | None:
+    """{name: {"size", "blob_id", "lfs_sha256"}} of every file at a commit, where the client has kept that."""
+    path = _place(repository) / "trees" / f"{sha}.json"
+    try:
+        if path.stat().st_size > MOST_LISTING:
+            return None
+        document = json.loads(path.read_bytes())
+        files: Mapping[str, Any] = document["files"]
+        return files if document["format_version"] == 1 else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def known_absent(repository: str, sha: str) -> frozenset[str]:
+    """Names that the client was told are no files of a commit."""
+    place = _place(repository) / ".no_exist" / sha
+    return frozenset(path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file())
+
+
+def is_whole(listed: Mapping[str, int], here: Mapping[str, int]) -> bool:
+    """Whether of the files {name: size} of a commit those that a rule may read are all here."""
+    return {(name, size) for name, size in listed.items() if name.endswith(READ)} <= here.items()
+
+
+def _place(repository: str) -> Path:
+    return folder() / f"models--{repository.replace('/', '--')}"
 
 
 def _ref(path: Path) -> str | None:
@@ -79,24 +111,3 @@ def _ref(path: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return sha if SHA.fullmatch(sha) else None
-
-
-def is_whole(place: Path, names: Iterable[str]) -> bool:
-    """Whether a snapshot with these files has the weights, and for a model its vocabulary: nothing is to be fetched."""
-    here = set(names)
-    if {"adapter_config.json", "adapter_model.safetensors"} <= here and "config.json" not in here:
-        return True
-    if "config.json" not in here or here.isdisjoint({"tokenizer.json", *CONVERTIBLE}):
-        return False
-    return SINGLE in here or (INDEX in here and _shards(place / INDEX) <= here)
-
-
-def _shards(index: Path) -> set[str]:
-    """The shards that an index names; one that cannot be had where it is unreadable."""
-    unreadable = {""}
-    try:
-        if index.stat().st_size > MOST_INDEX:
-            return unreadable
-        return set(json.loads(index.read_bytes())["weight_map"].values()) or unreadable
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return unreadable

@@ -23,6 +23,8 @@ from modelcheck.sources.transfer import Transfer
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 # Pauses of half a second, doubled each time; no request is waited for longer than PATIENCE in all.
 TRIES, FIRST_PAUSE, PATIENCE = 5, 0.5, 60.0
+# Seconds after which people wonder what is going on.
+NOTICED = 1.0
 REDIRECTS = 5
 # No connection is slower than this for as long as it is worth waiting.
 SLOWEST = 32 << 10
@@ -99,7 +101,7 @@ class Client:
             if self._down:  # what failed for long will not be waited for again
                 raise Unreachable(self._down)
             pause = FIRST_PAUSE * 2 ** (attempt - 1)
-            last = attempt == TRIES
+            last, started = attempt == TRIES, monotonic()
             try:
                 answer = self._once(self._url + path, most, span)
                 if answer.status not in RETRIED:
@@ -108,16 +110,24 @@ class Client:
                 pause = max(pause, _asked_to_wait(answer.headers))
             except (self._http.HTTPError, self._http.InvalidURL, ValueError, _Broken) as error:  # ValueError: a port
                 problem = self._told(error)
-                last = last or (isinstance(error, self._http.ConnectError) and attempt == 2)
+                unconnected = isinstance(error, (self._http.ConnectError, self._http.ConnectTimeout))
+                last = last or (unconnected and attempt == 2)
             waited += pause
             if last or waited > PATIENCE:
                 break
+            if pause > NOTICED or monotonic() - started > NOTICED:
+                self._transfer.tell(f"{problem}; waiting {pause:.2g} s to ask again")
             sleep(pause)
         asked = f", and asks to wait for {pause:.0f} s" if waited > PATIENCE else ""
         self._down = f"{problem}{asked}; try again later, or with --offline read what is cached"
         raise Unreachable(self._down)
 
     def _told(self, error: Exception) -> str:
+        if isinstance(error, self._http.ConnectTimeout):
+            return (
+                f"{self.endpoint} cannot be reached: no connection within {self._seconds:g} s "
+                f"(HF_HUB_DOWNLOAD_TIMEOUT){_proxies()}"
+            )
         if isinstance(error, self._http.TimeoutException):
             return f"{self.endpoint} did not answer within {self._seconds:g} s (HF_HUB_DOWNLOAD_TIMEOUT)"
         if isinstance(error, self._http.ConnectError):
@@ -158,7 +168,8 @@ class Client:
         until = monotonic() + 6 * self._seconds + most / SLOWEST
         for part in answer.iter_raw():
             body += part
-            self._transfer.advance(len(part))
+            if span:  # what is no part of a file is no part of the model
+                self._transfer.advance(len(part))
             if len(body) > most:
                 raise Unreachable(f"{self.endpoint} sends more than the {most} bytes that were to come")
             if monotonic() > until:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha1, sha256
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from modelcheck.errors import Unreachable, did_you_mean
 from modelcheck.names import TEMPLATE_FOLDER, TEXT_LIMIT
 from modelcheck.sources import hub_cache
 from modelcheck.sources.hub_client import Answer, Client
+from modelcheck.sources.local import LocalFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,10 @@ class Listing:
     sha: str
     files: Mapping[str, tuple[int, str | None]]
     total: int
+
+    def sizes(self) -> dict[str, int]:
+        """{name: size in bytes}."""
+        return {name: size for name, (size, _) in self.files.items()}
 
     def is_content(self, name: str, content: bytes) -> bool:
         """Whether this is the file's whole content, as far as the digest tells."""
@@ -55,8 +61,32 @@ def ask(client: Client, repository: str, revision: str) -> Listing:
             raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise Unreachable(f"{client.endpoint} does not answer as a hub; is HF_ENDPOINT right?") from None
-    own = {file: entry for file, entry in sorted(listed.items()) if _is_ours(file)}
-    return Listing(name, sha, own, sum(size for size, _ in listed.values()))
+    return _listing(name, sha, listed)
+
+
+def known(endpoint: str, repository: str, sha: str) -> Listing | None:
+    """The listing of a commit that the hub's own cache has, or that an earlier run has kept."""
+    if (tree := hub_cache.tree(repository, sha)) is not None:
+        try:
+            entries = {
+                file: _entry({"size": of["size"], "lfs": {"sha256": of.get("lfs_sha256")}, "blobId": of["blob_id"]})
+                for file, of in tree.items()
+            }
+            return _listing(repository, sha, entries)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            pass  # written by nobody that we know
+    return remembered(endpoint, repository, sha)
+
+
+def of_snapshot(repository: str, sha: str, folder: Path) -> Listing:
+    """What a folder of the hub's cache holds, which may be a part of the commit."""
+    sizes = LocalFolder(folder).sizes()
+    return Listing(repository, sha, {name: (size, None) for name, size in sizes.items()}, sum(sizes.values()))
+
+
+def _listing(repository: str, sha: str, entries: Mapping[str, tuple[int, str | None]]) -> Listing:
+    own = {file: entry for file, entry in sorted(entries.items()) if _is_ours(file)}
+    return Listing(repository, sha, own, sum(size for size, _ in entries.values()))
 
 
 def _is_ours(file: str) -> bool:
@@ -77,9 +107,9 @@ def remembered(endpoint: str, repository: str, revision: str) -> Listing | None:
     """The listing that an earlier run has kept."""
     sha = revision
     if not hub_cache.SHA.fullmatch(revision):
-        sha = (Pieces(endpoint, repository, "revision", revision).whole() or b"").decode("ascii", "replace")
+        sha = (Pieces(repository, endpoint, "revision", revision).whole() or b"").decode("ascii", "replace")
     try:
-        document = json.loads(Pieces(endpoint, repository, "listing", sha).whole() or b"null")
+        document = json.loads(Pieces(repository, endpoint, "listing", sha).whole() or b"null")
         files = {name: (int(size), digest) for name, (size, digest) in document["files"].items()}
         return Listing(document["id"], document["sha"], files, document["total"])
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -88,8 +118,8 @@ def remembered(endpoint: str, repository: str, revision: str) -> Listing | None:
 
 def remember(endpoint: str, repository: str, revision: str, listing: Listing) -> None:
     """Keep a listing for `remembered`, under the name that was asked for."""
-    Pieces(endpoint, repository, "revision", revision).put(0, listing.sha.encode())
-    Pieces(endpoint, repository, "listing", listing.sha).put(0, json.dumps(asdict(listing)).encode())
+    Pieces(repository, endpoint, "revision", revision).put(0, listing.sha.encode())
+    Pieces(repository, endpoint, "listing", listing.sha).put(0, json.dumps(asdict(listing)).encode())
 
 
 def refusal(client: Client, repository: str, revision: str, answer: Answer) -> str:

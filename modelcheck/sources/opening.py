@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from modelcheck.errors import UsageError
 from modelcheck.names import CONVERTIBLE
@@ -13,6 +14,9 @@ from modelcheck.sources.local import LocalFolder
 
 # A file of a model that is split.
 PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+# The page of a model on the hub, and how other programs name a revision.
+PAGE = re.compile(r"https?://[^/]+/([^/?#]+/[^/?#]+)(?:/(?:tree|blob|commit)/([^/?#]+))?(?:[/?#].*)?")
+AT = re.compile(r"([^@]+)@([^@]+)")
 # A file of a checkpoint ends with one of these.
 OURS = (".json", ".jinja", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".py")
 # With one of these a folder is a checkpoint, whatever else lies in it.
@@ -45,6 +49,8 @@ def open_source(target: str | os.PathLike[str], access: Access) -> Source:
         if not path.exists():
             raise UsageError(f"{path}: no such file")
         return _gguf(path)
+    if not os.path.lexists(path) and (meant := _meant(str(target))):
+        raise UsageError(f"{target}: no such folder, and no hub id; for the model on the hub say {meant}")
     source = LocalFolder(target)
     names = sorted(name for name in source.sizes() if name.endswith(".gguf"))
     if not names or any(n in CHECKPOINT or n.endswith(".safetensors") for n in source.sizes()):
@@ -62,6 +68,14 @@ def _with_something(target: str, source: Source) -> Source:
     if packed := next((name for name in names if name.endswith(".gguf")), None):
         raise UsageError(f"{target}: holds GGUFs, which are read on this machine: `hf download {target} {packed}`")
     raise UsageError(f"{target}: holds no configuration, tokenizer, template or weights, there is nothing to lint")
+
+
+def _meant(target: str) -> str | None:
+    """The id, and the revision, of a model whose page or whose ID@REVISION was named."""
+    found = PAGE.fullmatch(target) or AT.fullmatch(target)
+    if not found or not hub_cache.is_repo_id(found[1]):
+        return None
+    return f"{found[1]} --revision {unquote(found[2])}" if found[2] else found[1]
 
 
 def _gguf(path: Path) -> Source:

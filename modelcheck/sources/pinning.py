@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import cache
 
-from modelcheck.errors import Unreachable, UsageError
+from modelcheck.errors import Unasked, Unreachable, UsageError
 from modelcheck.sources import Access, hub_cache, hub_listing
 from modelcheck.sources.hub import HubRepository
 from modelcheck.sources.hub_client import Client
-from modelcheck.sources.hub_listing import Listing
 from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.transfer import Transfer
 
@@ -18,10 +17,10 @@ PROBES = ("config.json", "adapter_config.json", "tokenizer_config.json")
 
 def open_repository(repository: str, access: Access) -> HubRepository:
     """A repository by its id, pinned to a commit. Raises UsageError, with what to do."""
-    offline = access.offline or hub_cache.is_offline()
+    offline = access.offline or hub_cache.is_offline() or access.instead is not None
     transfer = Transfer(repository, announced=access.announced and not offline)
     try:
-        opened = _pin(repository, access.revision, transfer, offline=offline)
+        opened = _pin(repository, access, transfer, offline=offline)
         # The listing of a gated repository is public, its files are not: learn it now.
         first = next((name for name in PROBES if name in opened.sizes()), None)
         if first:
@@ -33,29 +32,37 @@ def open_repository(repository: str, access: Access) -> HubRepository:
     return opened
 
 
-def _pin(repository: str, asked_for: str | None, transfer: Transfer, *, offline: bool) -> HubRepository:
+def _pin(repository: str, access: Access, transfer: Transfer, *, offline: bool) -> HubRepository:
     """The hub's cache first, then our own where the revision is a commit or there is no network, then the network."""
-    endpoint, revision = hub_cache.endpoint(), asked_for or "main"
+    endpoint, revision = hub_cache.endpoint(), access.revision or "main"
+    client = cache(lambda: Client(endpoint, transfer))
     cached = hub_cache.snapshot(repository, revision)
-    if cached and hub_cache.is_whole(cached[1], (entry.name for entry in cached[1].iterdir() if entry.is_file())):
-        return HubRepository(_of_snapshot(repository, *cached), cached[1], endpoint, transfer, None)
-    fixed = offline or hub_cache.SHA.fullmatch(revision)
-    listing = hub_listing.remembered(endpoint, repository, revision) if fixed else None
-    client = None if offline else Client(endpoint, transfer)
-    if listing is None and client:
-        listing = hub_listing.ask(client, repository, revision)
+    sha = cached[0] if cached else revision
+    listing = hub_listing.known(endpoint, repository, sha) if hub_cache.SHA.fullmatch(sha) else None
+    whole = cached and listing and hub_cache.is_whole(listing.sizes(), LocalFolder(cached[1]).sizes())
+    if offline and not whole:
+        listing = hub_listing.remembered(endpoint, repository, revision) or listing
+    elif listing is None or not (whole or sha == revision):
+        listing = hub_listing.ask(client(), repository, revision)
         hub_listing.remember(endpoint, repository, revision, listing)
+    absent = None
     if listing is None and cached:
-        listing = _of_snapshot(repository, *cached)
+        listing, absent = hub_listing.of_snapshot(repository, *cached), hub_cache.known_absent(repository, sha)
     if listing is None:
-        at = f" at revision {revision!r}" if asked_for else ""
-        raise Unreachable(
-            f"no such folder, and nothing of it{at} is cached; run once without --offline (HF_HUB_OFFLINE)"
-        )
+        at = f" at revision {revision!r}" if access.revision else ""
+        raise _uncached(f"no such folder, and nothing of it{at} is cached", access)
     local = hub_cache.snapshot(repository, listing.sha)
-    return HubRepository(listing, local[1] if local else None, endpoint, transfer, client)
+
+    def connect(lacking: str) -> Client:
+        if offline:
+            raise _uncached(lacking, access)
+        return client()
+
+    return HubRepository(listing, local[1] if local else None, endpoint, transfer, connect, absent)
 
 
-def _of_snapshot(repository: str, sha: str, folder: Path) -> Listing:
-    sizes = LocalFolder(folder).sizes()
-    return Listing(repository, sha, {name: (size, None) for name, size in sizes.items()}, sum(sizes.values()))
+def _uncached(lacking: str, access: Access) -> Unreachable:
+    """What is said where something is not here and nobody is asked for it."""
+    if access.instead:
+        return Unasked(f"{lacking} ({access.instead})")
+    return Unreachable(f"{lacking}; run once without --offline (HF_HUB_OFFLINE)")

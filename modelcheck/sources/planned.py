@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from modelcheck.change import FileChange
-from modelcheck.sources import Source
+from modelcheck.sources import PartlyKnown, Source
 
 
 class Planned:
@@ -21,6 +21,10 @@ class Planned:
 
     def sizes(self) -> Mapping[str, int]:
         return self._sizes
+
+    def refuse_unknown(self, name: str) -> None:
+        if name not in self._changes and isinstance(self._source, PartlyKnown):
+            self._source.refuse_unknown(name)
 
     def read(self, name: str, start: int, stop: int) -> bytes:
         return b"".join(bytes(piece) for piece in self.stream(name, start, stop, max(stop - start, 1)))

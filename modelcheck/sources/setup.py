@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from modelcheck.errors import UsageError
+from modelcheck.errors import Unreachable, UsageError
 from modelcheck.names import (
     CONVERTIBLE,
     INDEX,
@@ -19,7 +19,7 @@ from modelcheck.names import (
     TEMPLATE_FOLDER,
     TEXT_LIMIT,
 )
-from modelcheck.sources import Access, Pinned, Remote, Source, Span, hub_cache
+from modelcheck.sources import Access, PartlyKnown, Pinned, Remote, Source, Span, hub_cache
 from modelcheck.sources.local import LocalFolder
 
 ADAPTER_CONFIG, ADAPTER_TENSORS, ADAPTER_PICKLE = (
@@ -96,12 +96,17 @@ class SetUp:
         has_base = base is not None or is_model(mine) or (planned and "config.json" in mine) or own.kind == "objects"
         expected = {} if has_base else dict.fromkeys(MODEL, f"{BASE}: {on.why_not}" if on.why_not else BASE)
         if not planned and ADAPTER_CONFIG in mine and ADAPTER_PICKLE not in mine:
-            expected[ADAPTER_TENSORS] = WEIGHTS
+            expected[ADAPTER_TENSORS] = f"{WEIGHTS} on the hub" if own.kind == "hub" else WEIGHTS
         absent = expected | dict(own.absent)
         self.absent = {name: what for name, what in absent.items() if name not in self._sizes}
 
     def sizes(self) -> Mapping[str, int]:
         return self._sizes
+
+    def refuse_unknown(self, name: str) -> None:
+        for part in (self._own, self._base):
+            if isinstance(part, PartlyKnown) and (part is self._own or _is_taken(name, self._own.sizes())):
+                part.refuse_unknown(name)
 
     def read(self, name: str, start: int, stop: int) -> bytes:
         if name in self._planned:
@@ -177,9 +182,11 @@ def _on_the_hub(name: str, revision: str | None, own: Source, access: Access) ->
     from modelcheck.sources.pinning import open_repository
 
     local = own.kind == "folder"
+    access = replace(access, revision=revision, instead=f"--base {name}" if local else None)
     try:
-        base = open_repository(name, replace(access, revision=revision, offline=access.offline or local))
-    except UsageError as reason:
+        base = open_repository(name, access)
+        base.refuse_unknown("config.json")
+    except (UsageError, Unreachable) as reason:
         return Base(why_not="" if local else str(reason))
     return Base(base, name) if "config.json" in base.sizes() else Base(why_not=f"{name} holds no config.json")
 

@@ -11,7 +11,7 @@ MUCH = 4 << 20
 
 
 class Transfer:
-    """The bytes of one source. `read` counts those that came over the network, in failed attempts too."""
+    """The bytes of one source. `read` counts those of files that came over the network, in failed attempts too."""
 
     def __init__(self, name: str, *, announced: bool) -> None:
         """Nothing is written to standard error unless `announced`."""
@@ -29,9 +29,14 @@ class Transfer:
             new, self._owed = size - self._owed, size
             if not self._announced or new < MUCH:
                 return
-        print(f"modelcheck: {self._name}: {megabytes(new)} to come ({what})", file=sys.stderr)  # noqa: T201
+        self.tell(f"{megabytes(new)} to come ({what})")
         if sys.stderr.isatty() and not _is_worker():
             self._draw(new)
+
+    def tell(self, text: str) -> None:
+        """Say something about the network, where anything is said."""
+        if self._announced:
+            print(f"modelcheck: {self._name}: {text}", file=sys.stderr)  # noqa: T201
 
     def advance(self, size: int) -> None:
         """Count bytes that have come."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modelcheck.change import CHUNK, FileChange, Kept, Read, digest
 from modelcheck.errors import UsageError
-from modelcheck.sources import Source
+from modelcheck.sources import PartlyKnown, Source
 from modelcheck.transaction import disk
 from modelcheck.transaction.files import reading, told
 from modelcheck.transaction.journal import HOME
@@ -45,6 +45,8 @@ def write_copy_of(source: Source, output: Path, changes: Sequence[FileChange]) -
     changed_files = {change.name: change for change in changes}
     sizes = source.sizes()
     with _staged(output.resolve(), 0o777 & ~_umask()) as copy:
+        if isinstance(source, PartlyKnown):
+            source.refuse_unknown("*")
         for name in sorted({*filter(_is_needed(sizes), sizes), *changed_files}):
             whole = FileChange(name, (Kept(0, sizes.get(name, 0)),), None)
             _fetch_file(source, copy / name, changed_files.get(name, whole))

@@ -78,6 +78,12 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         load(str(tmp_path / "absent.ebnf"))
 
 
+@pytest.mark.parametrize("text", ['root = "a"', "root: yes | no", "root\n  = yes", f'root = "{"a" * 300}"'])
+def test_a_grammar_without_its_sign_is_told_from_a_file_that_is_absent(text: str) -> None:
+    with pytest.raises(GrammarError, match=r"holds no ::=, so it is taken for the name of a file .*root ::= \.\.\.$"):
+        load(text)
+
+
 @pytest.mark.parametrize("text", [*ALIKE, *GRAMMARS.values()])
 def test_plain_rules_read_as_themselves(text: str) -> None:
     plain = parse(text).text

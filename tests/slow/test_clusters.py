@@ -18,6 +18,7 @@ from test_fleet import checkpoints, without_times
 
 from modelcheck import UsageError, fleet
 from modelcheck.engine import Options, lint_targets
+from modelcheck.fleet_backends import cluster
 from modelcheck.report import TargetReport
 
 pytestmark = pytest.mark.slow
@@ -90,7 +91,7 @@ def test_a_target_that_kills_every_worker_it_meets_is_reported(scheduler: str) -
 
     with Client(scheduler, set_as_default=False) as client:
         targets = ["a", "killer", "b", "c"]
-        reports = list(fleet.over(targets, work, 2, backend=fleet._telling_dask(client)))
+        reports = list(fleet.over(targets, work, 2, cluster(client)))
     assert [(r.target, bool(r.internal)) for r in reports] == [(t, t == "killer") for t in targets]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,8 @@ def test_it_fits_and_can_be_read(reader: Reader, report: Path, scheme: str) -> N
     assert assert_can_be_read(page, scheme) > 200
 
 
-def test_pictures_are_kept(reader: Reader, report: Path) -> None:
-    keep_pictures(reader, report, "lint")
+def test_pictures_are_kept(reader: Reader, report: Path, record_property: Callable[[str, object], None]) -> None:
+    keep_pictures(reader, report, "lint", record_property)
 
 
 def test_a_hostile_checkpoint_does_nothing(reader: Reader, report: Path) -> None:
@@ -76,7 +77,7 @@ def test_links_lead_to_their_targets(reader: Reader, report: Path) -> None:
 def test_the_picture_shows_what_its_table_says(reader: Reader, report: Path, width: int) -> None:
     page = reader.open(report, width)
     unfold(page)
-    bars = page.eval_on_selector_all("svg >> nth=0 >> rect title", "all => all.map(t => t.textContent)")
+    bars = page.eval_on_selector_all("svg >> nth=0 >> .histbar title", "all => all.map(t => t.textContent)")
     rows = page.eval_on_selector_all(
         "table >> nth=0 >> tbody tr", "all => all.map(r => [...r.cells].map(c => c.innerText))"
     )

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from browsing import DESK, PHONE, TABLET, Reader, assert_fits, keep_pictures, unfold
-from pages import Page, results_shown
+from browsing import DESK, PHONE, TABLET, Reader, assert_fits, assert_results_shown, keep_pictures, unfold
 from planted import REHEARSING, TRAINED, Fault, Results, first_failure, results, say, tiny_job
 
 pytestmark = pytest.mark.slow
@@ -76,14 +75,13 @@ def test_healthy_seeds_pass(seed: int, found: Results, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["seed0", "forgetting"])
 def test_its_report_says_in_a_browser_what_gate_json_says(
-    name: str, found: Results, folder: Path, reader: Reader
+    name: str, found: Results, folder: Path, reader: Reader, record_property: Callable[[str, object], None]
 ) -> None:
     made = folder / name / ".modelcheck" / name
     document = json.loads((made / "gate.json").read_text())
     page = reader.open(made / "report.html")
-    shown = results_shown(Page(page.content()))
-    assert shown == [{key: result[key] for key in shown[0]} for result in document["results"]]
+    assert_results_shown(page, document["results"])
     assert page.inner_text(".answer .word") == {"pass": "Passed", "fail": "Failed"}[document["consequence"]]
     unfold(page)
     assert_fits(page, DESK, TABLET, PHONE)
-    keep_pictures(reader, made / "report.html", f"job-{name}")
+    keep_pictures(reader, made / "report.html", f"job-{name}", record_property)

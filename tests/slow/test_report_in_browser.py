@@ -18,11 +18,11 @@ from browsing import (
     assert_can_be_read,
     assert_fits,
     assert_keyboard_reaches_everything,
+    assert_results_shown,
     assert_texts_stand_apart,
     keep_pictures,
     unfold,
 )
-from pages import Page, results_shown
 from report_records import LABELS, PREVIEW, failed, passed, stopped
 
 from modelcheck.finetune import gate_json
@@ -78,16 +78,17 @@ def test_it_can_be_read(reader: Reader, pages: dict[str, Path], name: str, schem
 
 
 @pytest.mark.parametrize("name", ["stopped", "labels"])
-def test_pictures_are_kept(reader: Reader, pages: dict[str, Path], name: str) -> None:
-    keep_pictures(reader, pages[name], f"job-{name}")
+def test_pictures_are_kept(
+    reader: Reader, pages: dict[str, Path], name: str, record_property: Callable[[str, object], None]
+) -> None:
+    keep_pictures(reader, pages[name], f"job-{name}", record_property)
 
 
 @pytest.mark.parametrize("name", ["failed", "passed"])
 def test_its_numbers_are_those_of_gate_json(reader: Reader, pages: dict[str, Path], name: str) -> None:
     page = reader.open(pages[name])
     document = json.loads(gate_json.render(JOBS[name]().made))
-    shown = results_shown(Page(page.content()))
-    assert shown == [{key: result[key] for key in shown[0]} for result in document["results"]]
+    assert_results_shown(page, document["results"])
     for interval in page.eval_on_selector_all(".intervals > li:not(.scale)", INTERVALS):
         label, verdict, *numbers = interval
         named = " ".join(label.split())

@@ -26,13 +26,18 @@ SERVE = (
     sys.executable, "-m", "transformers.cli.transformers", "serve", "{model}",
     "--host", "127.0.0.1", "--port", "{port}", "--device", "cpu", "--dtype", "float32",
 )  # fmt: skip
+# Stands behind the generation prompt.
+ARGUMENT = "{% if enable_thinking is false %}{{ '\\n' }}{% endif %}"
 KEY = "sk-Zq8vQ1-do-not-tell"
 
 
 def base_runs(workers: Workers, place: Path, **engine: Any) -> dict[str, Evaluated]:
     """{suite: the base's answers} of the tiny job under another engine."""
     [job] = read_jobs(tiny_job(place) / "modelcheck.toml").values()
-    job = dataclasses.replace(job, eval=dataclasses.replace(job.eval, limit=50, **engine))
+    template = place / "base" / "chat_template.jinja"
+    template.write_text(f"{template.read_text()}{ARGUMENT}")
+    told = dataclasses.replace(job.eval, limit=50, template_args={"enable_thinking": False}, **engine)
+    job = dataclasses.replace(job, eval=told)
     work = Work(job, workers, lambda _: None)
     try:
         return {suite.name: work.base_run(suite) for suite in job.suites}
@@ -57,8 +62,10 @@ def test_transformers_serve_answers_as_transformers_does(
     record_property("figure", f"transformers serve: {equal} of {len(wanted)} answers are those of transformers")
     assert equal >= 0.99 * len(wanted)
     told = runs["last"].loaded
-    # It takes a request for them without a word, and heeds none.
-    assert told["abilities"] == {"logprobs": False, "json_schema": False, "grammar": None, "token_ids": False}
+    # It takes a request for most of them without a word, and heeds arguments of the template alone.
+    assert told["abilities"] == {
+        "logprobs": False, "json_schema": False, "grammar": False, "token_ids": False, "chat_template_kwargs": True,
+    }  # fmt: skip
     assert told["prompts"] == {"sent": "messages", "checked": "lengths"}
     assert "generation_config" in told["pinned"]
     assert "top_k" in told["refused"]

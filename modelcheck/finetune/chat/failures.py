@@ -87,7 +87,7 @@ class Failures:
 
     def _about_waiting(self, error: Any) -> str:
         wait = error.response.headers.get("retry-after")
-        asked = f", the last asking to wait {wait[:40]} (more than 120 s is not waited for)" if wait else ""
+        asked = f", the last with Retry-After: {wait[:40]} (more than 120 s is not waited for)" if wait else ""
         tried = f"after up to {_times(self._endpoint.max_retries + 1)}{asked}"
         return f"{tried}: lower concurrency, raise max_retries, or ask for a higher limit"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,11 +59,9 @@ def negotiated(
         optional |= dict.fromkeys(aliases, getattr(gen, name))
     optional |= {"stop_token_ids": list(stop_ids)} if stop_ids else {}
     offered = {**required, **optional, **wanted}
-    reply, refused = _accepted(send, offered, {*optional, *wanted})
-    taken = {name: value for name, value in offered.items() if name not in refused}
-    if "max_tokens" in refused:
-        taken["max_completion_tokens"] = gen.max_tokens
-    pinned = Pinned(gen, {name: value for name, value in taken.items() if name != "seed"}, refused)
+    reply, refused = accepted(send, offered, {*optional, *wanted})
+    fixed = {name: value for name, value in left(offered, refused).items() if name != "seed"}
+    pinned = Pinned(gen, fixed, refused)
     lost = [name for name, aliases in ALIASES.items() if refused.issuperset(aliases)]
     if lost and (whole := _as_generation_config(send, pinned, stop_ids)):
         return pinned, whole
@@ -71,27 +69,38 @@ def negotiated(
     return pinned, reply
 
 
-def _accepted(send: Send, offered: Mapping[str, Any], optional: set[str]) -> tuple[Reply, set[str]]:
-    """The answer to a question without the fields that the server refuses, and the names of those."""
-    refused: set[str] = set()
+def accepted(
+    send: Send, offered: Mapping[str, Any], optional: Collection[str], refused: Collection[str] = ()
+) -> tuple[Reply, set[str]]:
+    """The answer to a question without the fields that the server refuses, and the names of those.
+
+    Only `optional` fields are left out, and those `refused` before; `max_tokens` takes its newer name. Raises ChatError
+    where what is left is refused too.
+    """
+    known = set(refused)
     while True:
-        body = {name: value for name, value in offered.items() if name not in refused}
-        if "max_tokens" in refused:
-            body["max_completion_tokens"] = offered["max_tokens"]
         try:
-            return send(**body), refused
+            return send(**left(offered, known)), known
         except ChatError as error:
-            left = (optional & offered.keys()) - refused
-            if error.kind != "request" or not (more := _named(error.said, left, refused) or left):
+            others = offered.keys() & set(optional) - known
+            if error.kind != "request" or not (more := _named(error.said, offered, others, known) or others):
                 raise
-            refused |= more
+            known |= more
 
 
-def _named(said: str, optional: set[str], refused: set[str]) -> set[str]:
+def left(offered: Mapping[str, Any], refused: Collection[str]) -> dict[str, Any]:
+    """The fields of a question without those that the server refuses, its length under the newer name if need be."""
+    body = {name: value for name, value in offered.items() if name not in refused}
+    if "max_tokens" in refused:
+        body["max_completion_tokens"] = offered["max_tokens"]
+    return body
+
+
+def _named(said: str, offered: Mapping[str, Any], others: Collection[str], known: Collection[str]) -> set[str]:
     """The fields that a refusal names."""
-    if "max_completion_tokens" in said and "max_tokens" not in refused:
+    if re.search(r"\bmax_(completion_)?tokens\b", said) and "max_tokens" in offered.keys() - known:
         return {"max_tokens"}
-    return {name for name in optional if re.search(rf"\b{name}\b", said)}
+    return {name for name in others if re.search(rf"\b{name}\b", said)}
 
 
 def _as_generation_config(send: Send, pinned: Pinned, stop_ids: Sequence[int]) -> Reply | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck.finetune.chat import Chat, ChatError, Endpoint, Reply
-from modelcheck.finetune.chat.abilities import abilities, grammar_fields
+from modelcheck.finetune.chat.abilities import Probe, grammar_fields
 from modelcheck.finetune.chat.pinning import Pinned, negotiated, verify
 from modelcheck.finetune.engines.answer import Answer, Prompt, read
 from modelcheck.finetune.engines.rendering import Rendering, same_ids
@@ -26,7 +26,6 @@ from modelcheck.finetune.protocol import StageError
 # Seeds of 32 bits without sign are taken everywhere.
 SEEDS = 1 << 31
 WISHES = {"skip_special_tokens": False, "return_token_ids": True}
-ASKED = ({"role": "user", "content": "Say the word."},)
 
 
 class Engine:
@@ -88,15 +87,15 @@ class Engine:
         self, prompts: Mapping[str, Prompt], gen: Generation, stop_ids: Sequence[int]
     ) -> tuple[Callable[..., Reply], Pinned]:
         """How prompts are put to this server, and with what. Fills the identity."""
-        able = abilities(lambda **fields: self._chat.ask(ASKED, **fields))
+        first, probe = next(iter(prompts.values())), Probe(self._chat.ask)
+        able = {**probe.abilities(), "chat_template_kwargs": self._rendering.heeds(first, probe)}
         needed = self._constraint(able["grammar"])
-        first = next(iter(prompts.values()))
         agreed = self._by_ids(first, gen, stop_ids, needed) if self._folder else None
         if agreed:
             put, way, checked = self._put_ids, "ids", "ids"
             notes = self._rendering.notes(prompts.values())
         else:
-            checked, notes = self._compared(prompts.values())
+            checked, notes = self._compared(prompts.values(), able["chat_template_kwargs"])
             put, way = (self._put_measured if checked == "lengths" else self._put_messages), "messages"
             needed |= self._rendering.fields
             agreed = self._negotiated(put, first, gen, stop_ids, needed)
@@ -139,12 +138,12 @@ class Engine:
         wanted = {**WISHES, **needed}
         return negotiated(lambda **fields: put(first, **fields), gen, stop_ids, wanted, self._defaults())
 
-    def _compared(self, prompts: Collection[Prompt]) -> tuple[str, list[str]]:
+    def _compared(self, prompts: Collection[Prompt], heeds: bool | None) -> tuple[str, list[str]]:
         if not all(prompt.messages for prompt in prompts):
             raise StageError("the server takes no prompts of token ids, and there are no messages to send instead")
         if self._folder is None:
             return "nothing", ["prompt ids not checked: another model than the job's"]
-        return self._rendering.compare(prompts)
+        return self._rendering.compare(prompts, heeds)
 
     def _put_ids(self, prompt: Prompt, **fields: Any) -> Reply:
         return self._chat.complete(prompt.ids, **fields)
@@ -157,11 +156,13 @@ class Engine:
         self._rendering.check_length(prompt, reply)
         return reply
 
-    def _constraint(self, way: str | None) -> dict[str, Any]:
+    def _constraint(self, way: str | bool | None) -> dict[str, Any]:
         if self._grammar is None:
             return {}
-        if way is None:
-            raise StageError("eval.grammar: the server holds its answers to no grammar: serve with vLLM or llama.cpp")
+        if not isinstance(way, str):
+            raise StageError(
+                "eval.grammar: the server holds its answers to no grammar: serve with vLLM, llama.cpp or SGLang"
+            )
         return grammar_fields(self._grammar)[way]
 
     def _defaults(self) -> dict[str, Any]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice, zip_longest
 from typing import Any
 
 from modelcheck.finetune.chat import Chat, ChatError, Reply
+from modelcheck.finetune.chat.abilities import ASKED, Probe
 from modelcheck.finetune.engines.answer import Prompt
 from modelcheck.finetune.protocol import StageError
 
 # Of prompts that are sent as ids: what chat clients of this server would get.
 SAMPLED = 8
+# An argument that many templates know (Qwen3, SmolLM3, GLM-4.5), for jobs that set none.
+CUSTOMARY: Mapping[str, Any] = {"enable_thinking": True}
 REMEDY = "serve it with the chat template that it was trained with, or with a server that takes token ids"
+UNCHECKED = "prompt ids not checked: the server has no /tokenize for messages; where it tells lengths they agree"
+UNSEEN = (
+    "template_args not checked: whether the server heeds chat_template_kwargs cannot be seen in what it tells of its "
+    "prompts"
+)
 
 
 def same_ids(prompt: Prompt, reply: Reply) -> bool:
@@ -31,6 +40,33 @@ class Rendering:
         """What a request of messages needs besides."""
         return {"chat_template_kwargs": self._args} if self._args else {}
 
+    def heeds(self, first: Prompt, probe: Probe) -> bool | None:
+        """Whether arguments of the template reach it: other values of them make another prompt.
+
+        The job's are tried on `first`. None where it cannot be seen: nothing is told of the server's prompts, or they
+        are ours under any value.
+        """
+        given, asked = (self._args, first) if self._args else (CUSTOMARY, Prompt((), ASKED))
+        others = {name: not value for name, value in given.items() if isinstance(value, bool)}
+
+        def look() -> bool | None:
+            one, other = (self._told(asked, arguments, probe) for arguments in (given, others))
+            if one is None or other is None:
+                return None
+            if one != other:
+                return True
+            ours = list(asked.ids) if isinstance(one, list) else len(asked.ids)
+            return False if self._args and one != ours else None
+
+        return probe.outcome(look) if asked.messages else None
+
+    def _told(self, prompt: Prompt, arguments: Mapping[str, Any], probe: Probe) -> list[int] | int | None:
+        """A prompt's ids or their number, as far as the server tells either."""
+        if (ids := self._tokenized(prompt, arguments)) is not None:
+            return ids
+        reply = probe.ask(prompt.messages, tools=prompt.tools, chat_template_kwargs=dict(arguments))
+        return reply.prompt_tokens or None
+
     def check_length(self, prompt: Prompt, reply: Reply) -> None:
         """Raise StageError where the server says that its prompt had another length than ours."""
         if reply.prompt_tokens and reply.prompt_tokens != len(prompt.ids):
@@ -39,18 +75,23 @@ class Rendering:
                 f"tokens there; {REMEDY}"
             )
 
-    def compare(self, prompts: Collection[Prompt]) -> tuple[str, list[str]]:
+    def compare(self, prompts: Collection[Prompt], heeds: bool | None) -> tuple[str, list[str]]:
         """How far prompts sent as messages could be checked (`ids`, `lengths`), and what to say of that.
 
-        Raises StageError naming the first token that differs.
+        `heeds` is what was found of the template's arguments. Raises StageError where the job's are ignored, or naming
+        the first token that differs.
         """
+        if self._args and heeds is False:
+            raise StageError(
+                f"the server does not heed chat_template_kwargs, so eval.template_args = {json.dumps(self._args)} does "
+                "not reach its chat template (it refuses them, or makes the same prompt under other values, and not "
+                f"ours): give it these as its own defaults, or {REMEDY}"
+            )
         first, *others = prompts
-        if (ids := self._tokenized(first)) is None:
-            return "lengths", [
-                "prompt ids not checked: the server has no /tokenize for messages; where it tells lengths they agree"
-            ]
+        if (ids := self._tokenized(first, self._args)) is None:
+            return "lengths", [UNCHECKED, *([UNSEEN] if self._args and heeds is None else [])]
         self._check(first, ids)
-        for prompt, ids in self._chat.each(self._tokenized, others):
+        for prompt, ids in self._chat.each(lambda prompt: self._tokenized(prompt, self._args), others):
             self._check(prompt, ids)
         return "ids", []
 
@@ -62,14 +103,15 @@ class Rendering:
     def notes(self, prompts: Iterable[Prompt]) -> list[str]:
         """What chat clients of a server would get that itself was sent ids, where that is another prompt than ours."""
         for prompt in islice((p for p in prompts if p.messages), SAMPLED):
-            ids = self._tokenized(prompt)
+            ids = self._tokenized(prompt, self._args)
             if ids is not None and (differs := self._difference(prompt.ids, ids)):
                 return [f"the server's own chat template makes another prompt than training did: {differs}"]
         return []
 
-    def _tokenized(self, prompt: Prompt) -> list[int] | None:
+    def _tokenized(self, prompt: Prompt, arguments: Mapping[str, Any]) -> list[int] | None:
         """The ids of messages by the server's `/tokenize`, which lies beside its API; None where there is none."""
-        body: dict[str, Any] = {"model": self._chat.endpoint.model, "messages": list(prompt.messages), **self.fields}
+        body: dict[str, Any] = {"model": self._chat.endpoint.model, "messages": list(prompt.messages)}
+        body |= {"chat_template_kwargs": dict(arguments)} if arguments else {}
         body |= {"tools": prompt.tools} if prompt.tools else {}
         root = self._chat.endpoint.base_url.removesuffix("/v1")
         try:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from modelcheck.finetune.chat import Chat, ChatError, Endpoint
+from modelcheck.finetune.chat import Chat, Endpoint, Reply
+from modelcheck.finetune.chat.pinning import accepted
 from modelcheck.finetune.judge.settings import Settings
 
-# What some servers do not take, and what they take in its place; they refuse it by its name.
-INSTEAD = {"seed": "", "temperature": "", "max_tokens": "max_completion_tokens"}
-
+# What some servers do not take.
+OPTIONAL = ("seed", "temperature")
 
 # Is told the key of a question and the reply to it.
 Hear = Callable[[str, str], None]
@@ -47,7 +46,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._endpoint = Endpoint(**settings.server)
         self._parameters = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
-        self._names = {name: name for name in INSTEAD}
+        self._refused: set[str] = set()
 
     @property
     def lot(self) -> int:
@@ -57,7 +56,7 @@ class Server:
     @property
     def left_out(self) -> Sequence[str]:
         """Parameters that the server refuses."""
-        return [name for name, instead in self._names.items() if not instead]
+        return [name for name in OPTIONAL if name in self._refused]
 
     def ask(self, questions: Mapping[str, Question], hear: Hear) -> None:
         """Replies as they come. Raises ChatError."""
@@ -66,17 +65,9 @@ class Server:
                 hear(key, reply)
 
     def _reply(self, chat: Chat, question: Question) -> str:
-        given = {"seed": question.seed, **self._parameters}
-        while True:
-            asked = {self._names[name]: value for name, value in given.items() if self._names[name]}
-            try:
-                return chat.ask(question.messages, **asked).text
-            except ChatError as error:
-                refused = next((name for name in INSTEAD if name in asked and _names(error, name)), None)
-                if refused is None:
-                    raise
-                self._names[refused] = INSTEAD[refused]
+        def put(**fields: Any) -> Reply:
+            return chat.ask(question.messages, **fields)
 
-
-def _names(error: ChatError, parameter: str) -> bool:
-    return error.kind == "request" and re.search(rf"\b{parameter}\b", error.said) is not None
+        reply, refused = accepted(put, {"seed": question.seed, **self._parameters}, OPTIONAL, self._refused)
+        self._refused = self._refused | refused
+        return reply.text

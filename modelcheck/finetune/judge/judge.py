@@ -57,6 +57,15 @@ class Judge:
         [text] = heard.values()
         return text, self._read(text)
 
+    def unread(self, text: str, where: str) -> str:
+        """What a reply without a verdict that can be read is told as, and what may help."""
+        room = self.settings.max_tokens
+        cut = f"raise max_tokens if it was cut off (it is {room})"
+        if not text.strip():
+            cut = f"raise max_tokens (it is {room}), a model that reasons first may have spent all of it on that"
+        what = f"the judge {self.settings.name} answered {_short(text)} {where} a verdict that can be read"
+        return f"{what} ({', '.join(self.settings.grades)}): {cut}, or mend the prompt"
+
     def _vote(self, cases: Sequence[Case]) -> None:
         wanted = {key_of(case, vote): (case, vote) for case in cases for vote in range(self.settings.votes)}
         missing = {key: asked for key, asked in wanted.items() if self._verdicts.get(key) is None}
@@ -65,7 +74,9 @@ class Judge:
         second = {key: self._question(missing[key][0], missing[key][1] + AGAIN) for key in unread}
         for key, text in self._ask(second).items():
             if self.settings.unparsable == "error":
-                raise UsageError(self._unparsable(text, missing[key][0]))
+                where = f"on the answer {_short(missing[key][0].answer)}, twice without"
+                more = 'or set unparsable = "count" to go on without such votes'
+                raise UsageError(f"{self._place}: {self.unread(text, where)}; {more}")
             self._verdicts.add(key, UNREAD)
 
     def _ask(self, questions: Mapping[str, Question]) -> dict[str, str]:
@@ -97,14 +108,6 @@ class Judge:
         read = [(self.settings.grades[vote.verdict], vote.reason) for vote in given if vote.verdict is not None]
         said = {"reason": next((reason for _, reason in read), ""), "verdicts": [vote.verdict for vote in given]}
         return Scored(fmean(value for value, _ in read), said) if read else Scored(UNJUDGED, {**said, "unjudged": True})
-
-    def _unparsable(self, text: str, case: Case) -> str:
-        grades = ", ".join(self.settings.grades)
-        return (
-            f"{self._place}: the judge {self.settings.name} answered {_short(text)} on the answer "
-            f"{_short(case.answer)}, twice without a verdict that can be read ({grades}): raise max_tokens if it was "
-            'cut off, mend the prompt, or set unparsable = "count" to go on without such votes'
-        )
 
 
 def _short(text: str) -> str:

@@ -31,9 +31,10 @@ def tried(job: Job, cache: Path) -> Tried:
         if suite.scorer.type == "judge" and suite.scorer not in known:
             known.append(suite.scorer)
             table = {name: value for name, value in suite.scorer.settings.items() if name != "type"}
-            options = Options(table, f"{job.file}: suite {suite.name}", cache)
+            options = Options(table, job.place(suite), cache)
             try:
                 judge = Judge.of(options)
+                options.finish()
                 found.notes.extend(_asked(judge, options.place))
                 found.problems.extend(_calibrated(judge, options.place, found.notes))
             except UsageError as error:
@@ -50,8 +51,7 @@ def _asked(judge: Judge, place: str) -> Iterator[str]:
     settings = judge.settings
     text, vote = judge.reply(TRIAL)
     if vote is None:
-        problem = f"the judge {settings.name} answered {text[:200]!r} on a trial"
-        raise UsageError(f"{place}: {problem}: no verdict of {', '.join(settings.grades)} can be read in it")
+        raise UsageError(f"{place}: {judge.unread(text, 'on a trial, without')}")
     if judge.asked.left_out:
         yield f"{place}: the judge takes no {' and no '.join(judge.asked.left_out)}: its own defaults hold"
     if settings.votes > 1 and settings.temperature == 0:

@@ -10,13 +10,17 @@ from typing import Any
 
 from modelcheck.errors import UsageError
 from modelcheck.finetune.identity import content
-from modelcheck.finetune.judge.question import REPLIES, default_prompt, placeholder_problem
+from modelcheck.finetune.judge.question import REPLIES, Case, default_prompt, messages, placeholder_problem
 from modelcheck.finetune.scorers.options import Options
 from modelcheck.finetune.state import digest
 
 # What every way of reading a reply can find in it.
 WORD = re.compile(r"\w+")
 YES_NO = {"yes": 1.0, "no": 0.0}
+# Options that a judge in a folder has no use for.
+OF_A_SERVER = ("base_url", "model", "threads", "timeout", "max_retries", "extra_body", "api_key_env")
+# Between them, all that a judge is told of any case: its fences, its parts, and how to reply.
+FULL, BARE = Case("question", "criteria", "reference", "answer"), Case("question", "", "", "answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Settings:
         asked = {name: self.server[name] for name in ("base_url", "model", "extra_body") if name in self.server}
         return {
             **({"local": digest(content(Path(self.local))), "dtype": self.dtype} if self.local else asked),
-            "prompt": digest([self.prompt, REPLIES]),
+            "prompt": digest([messages(case, self.prompt, self.parse, self.grades) for case in (FULL, BARE)]),
             "grades": dict(self.grades),
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
@@ -65,7 +69,17 @@ def read(options: Options) -> Settings:
     local = options.take("local", str, "the folder of a model", "")
     if local and not Path(local, "config.json").is_file():
         options.refuse("local", "the folder of a model, with its config.json")
+    if local and (there := [name for name in OF_A_SERVER if name in options.table]):
+        raise UsageError(
+            f"{options.place}: has local and {' and '.join(there)}, expected a judge in a folder or behind a server: "
+            "leave one of them out"
+        )
     calibration = options.take("calibration", str, "the path of rows with a human's verdict", "")
+    if "min_agreement" in options.table and not calibration:
+        raise UsageError(
+            f"{options.place}: has min_agreement without calibration, so nothing is held against it: name a file of "
+            "rows that people have judged as calibration, or leave min_agreement out"
+        )
     return Settings(
         grades=_grades(options),
         prompt=_prompt(options),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,17 +135,20 @@ def _prompt_masks(rows: Sequence[Row], recipe: Recipe, tokenizer: Any) -> dict[t
 
     Rows in which answers cannot be told are left out, and so are texts.
     """
-    masks, known = {}, Spans(recipe, tokenizer)
+    known, told = Spans(recipe, tokenizer), list[tuple[str, list[tuple[int, int]]]]()
     for row in rows:
-        try:
-            text, spans = known.of(row) if "messages" in row else ("", [])
-        except NoSpans:
-            continue
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids = encoded["input_ids"][: recipe.max_length]
-        offsets = encoded["offset_mapping"][: recipe.max_length]
-        masks[tuple(ids)] = [not any(a < end and start < b for a, b in spans) for start, end in offsets]
-    return masks
+        with suppress(NoSpans):
+            told.append(known.of(row) if "messages" in row else ("", []))
+    texts = [text for text, _ in told]
+    encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True) if told else {}
+    return {
+        tuple(ids[: recipe.max_length]): [
+            not any(a < end and start < b for a, b in spans) for start, end in offsets[: recipe.max_length]
+        ]
+        for ids, offsets, (_, spans) in zip(
+            encoded.get("input_ids", ()), encoded.get("offset_mapping", ()), told, strict=True
+        )
+    }
 
 
 def _prompts_held_against(rows: Sequence[Mapping[str, Any]], prompts: Sequence[Ids]) -> dict[str, Any]:
