@@ -380,17 +380,6 @@ class Job:
         """Where a suite's scorer stands, as messages about it begin."""
         return f"{self.file}:{self.lines.get(suite.name, self.line)}: suite {suite.name}"
 
-    @property
-    def mirrored(self) -> Suite | None:
-        """The suite whose skill the mirror's rows are asked for too: the primary target, else one on `data.eval`.
-
-        None without a mirror, or where no suite asks what training teaches.
-        """
-        new = [suite for suite in self.suites if suite.role == "target" or suite.data == "eval"]
-        asked = [suite for suite in new if suite.data not in ("mirror", "lm_eval")]
-        order = sorted(asked, key=lambda suite: (not suite.primary, suite.data != "eval", suite.role != "target"))
-        return order[0] if order and self.data.mirror else None
-
     def plain(self) -> dict[str, Any]:
         """The job as JSON can hold it: what workers are told and what hashes are taken of."""
         made: dict[str, Any] = _plain(dataclasses.asdict(self))

@@ -11,6 +11,7 @@ from modelcheck.finding import Finding, Severity
 from modelcheck.finetune import arms, baseline, identity, preflight, record, training_rules, verdicts
 from modelcheck.finetune.aa import stability
 from modelcheck.finetune.artifact import disagreements
+from modelcheck.finetune.data import mirrored
 from modelcheck.finetune.hints import Hint, least_likely, what_is_left
 from modelcheck.finetune.job import Arm, Suite
 from modelcheck.finetune.job_record import AUDITED
@@ -53,7 +54,8 @@ class Steps:
         if job.gate.baseline:
             steps |= {f"baseline-{suite.name}": self._against_baseline(suite) for suite in job.suites}
         steps |= {"behaviour": self._behaviour}
-        return steps | ({"overfit": self._overfit(job.mirrored)} if job.mirrored else {})
+        held_out = mirrored(job)
+        return steps | ({"overfit": self._overfit(held_out)} if held_out else {})
 
     def _preflight(self) -> Outcome:
         work, job = self._work, self._work.job
@@ -188,8 +190,8 @@ class Steps:
     def _overfit(self, held_out: Suite) -> Step:
         def step() -> Outcome:
             work = self._work
-            mirrored = dataclasses.replace(held_out, name="mirror", data="mirror")
-            mirror, new = work.tuned_runs(mirrored, work.data.mirror), work.tuned_runs(held_out)
+            seen = dataclasses.replace(held_out, name="mirror", data="mirror")
+            mirror, new = work.tuned_runs(seen, work.data.mirror), work.tuned_runs(held_out)
             return verdicts.of_overfit(mirror, new, work.job.gate, self.policy)
 
         return step

@@ -56,31 +56,6 @@ def test_what_a_small_job_says(tmp_path: Path) -> None:
     assert (job.suites[0].data, job.suites[0].item) == ("eval", "guard-copy")
 
 
-TARGET = """
-[[job.tiny.suite]]
-name = "NAME"
-role = "target"
-min_gain = 0.1
-data = { path = "NAME.jsonl" }
-scorer = { type = "exact" }
-"""
-
-
-def test_the_mirror_asks_for_the_primary_skill(tmp_path: Path) -> None:
-    def mirrored(*more: str) -> str | None:
-        [job] = read(
-            tmp_path, "".join([SMALL.replace("columns", 'mirror = { from = "train" }\ncolumns'), *more])
-        ).values()
-        return job.mirrored.name if job.mirrored else None
-
-    assert mirrored() == "copy"
-    first, second = (TARGET.replace("NAME", name) for name in ("first", "second"))
-    assert mirrored(first, second) == "copy"
-    assert mirrored(first, second, "primary = true\n") == "second"
-    [job] = read(tmp_path, SMALL).values()
-    assert job.mirrored is None
-
-
 def test_every_key_of_the_schema_arrives(tmp_path: Path) -> None:
     job = read(tmp_path, (Path(__file__).parent / "full.modelcheck.toml").read_text())["rugby"]
     assert (job.base, job.revision) == ("microsoft/phi-4-mini", COMMIT)
