@@ -228,12 +228,20 @@ def test_a_run_that_is_told_to_stop_goes_on_to_the_same_weights(
 def test_another_base_than_was_evaluated_is_refused_before_the_first_step(
     worker: Worker, trained: tuple[Recipe, Mapping[str, Any]], tmp_path: Path
 ) -> None:
-    evaluated = trained[1]["loaded"] | {"weights": "0" * 64}
-    made = recipe(tmp_path, ROWS)
+    # One number of one row of the embedding.
+    other = shutil.copytree(BASE, tmp_path / "other") / "model.safetensors"
+    tensors = load_file(other)
+    tensors["model.embed_tokens.weight"][200, 5] += 1e-3
+    save_file(tensors, other, {"format": "pt"})
+    evaluated = trained[1]["loaded"] | {"files": {}}
+    made = recipe(tmp_path / "job", ROWS, base=str(other.parent))
     answer = worker.ask({"stage": "train", "recipe": made.plain(), "evaluated": evaluated}, LIMIT)
     assert isinstance(answer, Failed)
     assert answer.kind == "refused"
-    assert answer.message.startswith("the trainer loaded another base than was evaluated: weights: evaluated 000000")
+    said = (
+        f"the trainer loaded another base than was evaluated: weights: evaluated {evaluated['weights'][:12]}, trained "
+    )
+    assert answer.message.startswith(said)
     assert not made.log.exists()
 
 

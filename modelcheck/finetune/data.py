@@ -159,6 +159,17 @@ def draw_mirror(train: Iterable[Example], mirror: Mirror) -> Examples:
     return tuple(different[i] for i in chosen)
 
 
+def mirrored(job: Job) -> Suite | None:
+    """The suite whose skill the mirror's rows are asked for too: the primary target, else one on `data.eval`.
+
+    None without a mirror, or where no suite asks what training teaches.
+    """
+    new = [suite for suite in job.suites if suite.role == "target" or suite.data == "eval"]
+    asked = [suite for suite in new if suite.data not in ("mirror", "lm_eval")]
+    order = sorted(asked, key=lambda suite: (not suite.primary, suite.data != "eval", suite.role != "target"))
+    return order[0] if order and job.data.mirror else None
+
+
 def draw_replay(train: Sequence[Example], rows: Sequence[Example], replay: Replay) -> Examples:
     """`ratio` rows for each training row. Raises DataError where there are not so many."""
     wanted = round(replay.ratio * len(train))
