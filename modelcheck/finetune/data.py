@@ -11,7 +11,8 @@ from modelcheck.dataset.example import BadRow, Example
 from modelcheck.dataset.read import Layout, RawRows, examples, open_file, open_hub
 from modelcheck.errors import UsageError
 from modelcheck.facts.dataset import rows_named
-from modelcheck.finetune.job import Job, Mirror, Replay, Rows, Suite
+from modelcheck.finetune.job import Job, Suite
+from modelcheck.finetune.job_rows import Mirror, Replay, Rows
 from modelcheck.finetune.scorers import lm_eval
 
 # Bad rows of one file that a message lists.

@@ -12,7 +12,8 @@ from modelcheck import tiny
 from modelcheck.finding import Finding
 from modelcheck.finetune.data import load
 from modelcheck.finetune.data_audit import audit
-from modelcheck.finetune.job import Data, Job, Leakage, Mirror, Replay, Rows, Scorer, Suite
+from modelcheck.finetune.job import Job, Scorer, Suite
+from modelcheck.finetune.job_rows import Data, Leakage, Mirror, Replay, Rows
 from modelcheck.testing import write_overlay
 
 TRAIN = tiny.rows("train.jsonl")

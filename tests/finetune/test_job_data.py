@@ -12,7 +12,8 @@ import pytest
 
 from modelcheck.errors import UsageError
 from modelcheck.finetune.data import DataError, load, mirrored, read_rows
-from modelcheck.finetune.job import Data, Gate, Job, Mirror, Replay, Rows, Scorer, Suite
+from modelcheck.finetune.job import Gate, Job, Scorer, Suite
+from modelcheck.finetune.job_rows import Data, Mirror, Replay, Rows
 
 
 def jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> Rows:

@@ -8,8 +8,9 @@ import pytest
 
 from modelcheck import settings
 from modelcheck.finetune.chat import Endpoint
-from modelcheck.finetune.job import Arm, Generation, Job, Mirror, OpenAi, Scorer, Serve
+from modelcheck.finetune.job import Arm, Generation, Job, OpenAi, Scorer, Serve
 from modelcheck.finetune.job_file import JobFileError, is_job_file, read_jobs
+from modelcheck.finetune.job_rows import Data, Mirror
 from modelcheck.finetune.toml_lines import lines
 
 SMALL = """\
@@ -331,7 +332,7 @@ def test_the_guide_shows_a_job_and_every_key_with_its_default(tmp_path: Path) ->
     assert list(read(tmp_path, shown)) == ["rugby"]
     table = guide
     classes = (
-        data.Data,
+        Data,
         data.Train,
         data.Lora,
         data.Schedule,
