@@ -66,7 +66,7 @@ CLUSTERED = [
 CLUSTERED_CEILING = [
     Cell(base=1.0, clusters=clusters, size=size, margin=0.05, together=together)
     for clusters, size in ((40, 10), (100, 5), (200, 3))
-    for together in (0.0, 0.5, 1.0)
+    for together in (0.0, 0.5, 0.8, 1.0)
 ]
 
 

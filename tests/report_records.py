@@ -71,7 +71,7 @@ def results(tuned: int = 39, seeds: Sequence[int] = (0,), policy: Policy | None 
         stop(items, 0.98, by),
         truncation(items, 0.02, by),
         length(items, (0.5, 2.0), by),
-        overfit(run(right(55)), run(right(100)), 0.15, by),
+        overfit([run(right(55))], [run(right(100))], 0.15, by),
     )
 
 

@@ -46,7 +46,7 @@ def test_the_tiny_job_passes_every_step(finished: Finished, record_property: Cal
         "report.html",
         "report.md",
     }
-    assert len((made / "base" / "add" / "samples.jsonl").read_text().splitlines()) == 100
+    assert len((made / "base" / "add" / "samples.jsonl").read_text().splitlines()) == 200
     document = json.loads((made / "gate.json").read_text())
     assert document["consequence"] == "pass"
     page = Page((made / "report.html").read_text(encoding="utf-8"))
@@ -147,7 +147,7 @@ def test_two_workers_share_what_is_made_and_report_together(folder: Path) -> Non
 
 
 def test_inconclusive_is_a_warning_that_no_filter_makes_an_error(folder: Path) -> None:
-    say("margin = 0.07", "margin = 0.028")(folder)
+    say("margin = 0.05", "margin = 0.028")(folder)
     say('data = { path = "guard-add.jsonl", id = "id" }', 'data = { path = "few.jsonl" }')(folder)
     rows = (folder / "guard-add.jsonl").read_text().splitlines()[:60]
     (folder / "few.jsonl").write_text("\n".join(rows))
@@ -180,11 +180,11 @@ from modelcheck.finetune.verdict import Guard, Verdict
 @pytest.mark.finetune_eval(job="tiny")
 def test_own(modelcheck_job):
     job = modelcheck_job("tiny")
-    assert len(job.base["add"]) == len(job.tuned["add"]) == 100
+    assert len(job.base["add"]) == len(job.tuned["add"]) == 200
     assert job.outcome("train").verdict == "pass"
     job.assert_no_regression("copy", margin=0.1)
     job.assert_gain("last", 0.5)
-    assert len(job.samples) == 400
+    assert len(job.samples) == 600
     assert job.paired("add", Guard(0.1)).verdict is Verdict.PASS
     answers = job.generate(["last sun apple brick", [{"role": "user", "content": "copy lemon sun glass"}]])
     assert answers == ["brick", "lemon sun glass"]

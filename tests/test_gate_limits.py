@@ -81,9 +81,15 @@ class TestBehaviour:
         ("mirror", "unseen", "verdict"), [(100, 98, PASS), (100, 60, FAIL), (95, 80, INCONCLUSIVE), (55, 100, PASS)]
     )
     def test_overfit(self, mirror: int, unseen: int, verdict: Verdict) -> None:
-        result = overfit(run(right(mirror)), run(right(unseen)), 0.15, Policy())
+        result = overfit([run(right(mirror))], [run(right(unseen))], 0.15, Policy())
         assert result.verdict is verdict
         assert any("labels themselves are likely wrong" in note for note in result.notes) == (mirror == 55)
+
+    def test_the_worst_seed_counts(self) -> None:
+        mirror, unseen = [run(right(n)) for n in (97, 100, 98)], [run(right(n)) for n in (96, 60, 97)]
+        result = overfit(mirror, unseen, 0.15, Policy())
+        assert (result.verdict, result.tuned, result.base) == (FAIL, 1.0, 0.6)
+        assert result.notes == ("the widest gap of 3 training runs",)
 
 
 class TestPlan:

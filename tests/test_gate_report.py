@@ -12,11 +12,12 @@ import jsonschema
 import pytest
 from gate_samples import right, run
 
+from modelcheck.dataset.example import Example
 from modelcheck.finetune import gate_json
 from modelcheck.finetune.gate import Floor, Guard, Policy, Target, compare, pair
-from modelcheck.finetune.hints import Hint, explaining, what_is_left
+from modelcheck.finetune.hints import Hint, explaining, least_likely, what_is_left
 from modelcheck.finetune.rates import length, overfit, stop, truncation
-from modelcheck.finetune.report import GateReport, markdown, text
+from modelcheck.finetune.report import GateReport, markdown, row, text
 from modelcheck.manual import SYMPTOMS
 
 HOSTILE = "<script>|`x` @someone #1 [a](http://b) \u202e\x1b[31m\nnext"
@@ -41,7 +42,7 @@ def report(*, hints: tuple[Hint, ...] = (EOS, SLOW), tuned: int = 39) -> GateRep
         stop(items, 0.98, policy),
         truncation(items, 0.02, policy),
         length(items, (0.5, 2.0), policy),
-        overfit(run(right(55)), run(right(100)), 0.15, policy),
+        overfit([run(right(55))], [run(right(100))], 0.15, policy),
     )
     return GateReport("rugby", results, policy, hints)
 
@@ -142,6 +143,11 @@ def test_markdown_begins_with_the_outcome() -> None:
     assert len(markdown(report())) < 65_536
 
 
+def test_what_the_model_was_tuned_for_is_marked() -> None:
+    [result] = [result for result in report().results if result.role == "target"]
+    assert row(replace(result, primary=True))[0] == f"{row(result)[0]} (primary)" == "target last (primary)"
+
+
 def test_a_run_without_failures_is_short() -> None:
     base = run(right(100))
     good = GateReport("rugby", (compare(base, base, role=Guard(0.05), suite="copy"),), Policy())
@@ -161,6 +167,7 @@ RESULT: dict[str, Any] = {
     "suite": {"type": "string"},
     "metric": {"type": "string"},
     "role": {"enum": ["guard", "target", "floor", "ceiling", "behaviour", "overfit"]},
+    "primary": {"type": "boolean"},
     "items": {"type": "integer"},
     "clusters": {"type": "integer"},
     "repeats": {"type": "integer"},
@@ -226,7 +233,30 @@ def test_slices_are_in_gate_json() -> None:
 
 def test_what_is_left_follows_from_the_loss_on_the_training_rows() -> None:
     failed = report().results
-    unlearned, learned = what_is_left(3.96, 1.11), what_is_left(2.15, 0.04)
+    unlearned, learned = what_is_left("target", 3.96, 1.11), what_is_left("floor", 2.15, 0.04)
+    assert unlearned
+    assert learned
     assert "from 3.96 to 1.11: the rows were not learned, so their answers are wrong" in unlearned.message
     assert "from 2.15 to 0.04: the rows were learned, so they teach something else" in learned.message
     assert explaining(failed, [unlearned]) == [unlearned]
+
+
+def test_a_guard_is_not_told_to_mix_in_what_is_mixed_in() -> None:
+    replayed, noise = (
+        what_is_left("guard", 2.15, 0.04, replayed=1024),
+        what_is_left("guard", 3.96, 1.11, "t, row 3 (9)"),
+    )
+    assert what_is_left("guard", 2.15, 0.04) is None
+    assert replayed
+    assert "the 1024 that repeat old skills did not keep this one" in replayed.message
+    assert noise
+    assert "wrong or contradict each other" in noise.message
+    assert "read these first: t, row 3 (9), then" in noise.message
+
+
+def test_rows_with_the_largest_losses_are_named_by_file_and_row() -> None:
+    rows = [Example((), row, "replay.jsonl" if row > 15 else "train.jsonl") for row in range(10, 20)]
+    said = least_likely([(n, 9.0 - n if n in (2, 7) else 0.1 / n) for n in range(1, 11)], rows)
+    assert said.startswith("train.jsonl, row 11 (7), 10 (0.1), 12 (0.033), 13 (0.025); replay.jsonl, row 16 (2): ")
+    assert said.endswith("(loss; the median is 0.022)")
+    assert least_likely([], rows) == ""

@@ -152,7 +152,7 @@ class TestPairedDifference:
         keys = [i // 10 for i in range(400)]
         alone_, together = (estimate([-1.0, *[0.0] * 399], k) for k in (range(400), keys))
         assert alone_.effective == 400
-        assert 80 < together.effective < 160
+        assert 40 < together.effective < 50
         assert estimate([0.0] * 400, keys).effective == 40
 
     @pytest.mark.parametrize(("n", "se", "lower"), [(100, 0.0098, -0.027), (32, 0.0294, -0.082)])
@@ -182,10 +182,12 @@ class TestSeeds:
         items = Estimate(0.1, 0.04, 99, 100, 100)
         assert with_seeds(items, [0.1]) == items
 
-    def test_runs_that_agree_change_nothing(self) -> None:
-        assert with_seeds(Estimate(0.1, 0.04, 99, 100, 100), [0.1, 0.1]).bounds(0.05) == pytest.approx(
-            Estimate(0.1, 0.04, 99, 100, 100).bounds(0.05)
-        )
+    @pytest.mark.parametrize(("runs", "df"), [(2, 3.9), (3, 24.2), (5, 71.4)])
+    def test_runs_that_agree_may_do_so_by_luck(self, runs: int, df: float) -> None:
+        items = Estimate(0.1, 0.04, 99, 100, 100)
+        of = with_seeds(items, [0.1] * runs)
+        assert (of.mean, of.se) == (items.mean, items.se)
+        assert of.df == pytest.approx(df, abs=0.1)
 
 
 SAMPLE = [PLAIN[1], PLAIN[2], PLAIN[15], CEILING[1], CEILING[3], CLUSTERED[2], CLUSTERED[10]]

@@ -17,7 +17,8 @@ from pathlib import Path
 from modelcheck.errors import UsageError
 from modelcheck.finetune import hub
 from modelcheck.finetune.data import read_rows
-from modelcheck.finetune.job import Data, Job, Rows
+from modelcheck.finetune.job import Job
+from modelcheck.finetune.job_rows import Data, Rows
 
 def said(named):
     job = Job("tiny", Path("/jobs/modelcheck.toml"), 1, "/base", Data(named), ())

@@ -76,11 +76,11 @@ def write_data(folder: Path) -> None:
     """The data files: no question stands in two of them."""
     draw, taken = random.Random(20), set[str]()
     files = {
-        "guard-add.jsonl": distinct(addition, 100, draw, taken),
-        "guard-copy.jsonl": distinct(copying, 100, draw, taken),
+        "guard-add.jsonl": distinct(addition, 200, draw, taken),
+        "guard-copy.jsonl": distinct(copying, 200, draw, taken),
         "eval.jsonl": distinct(last_word, 100, draw, taken),
         "train.jsonl": distinct(last_word, 640, draw, taken),
-        "replay.jsonl": distinct(addition, 340, draw, taken) + distinct(copying, 700, draw, taken),
+        "replay.jsonl": distinct(addition, 240, draw, taken) + distinct(copying, 800, draw, taken),
     }
     for name, rows in files.items():
         stem = name.removesuffix(".jsonl")

@@ -8,20 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from modelcheck.check import check
 from modelcheck.dataset.example import Example, text_of
-from modelcheck.facts.dataset import Dataset
+from modelcheck.facts.skill import Skill
 from modelcheck.finding import Finding, Severity
 
 # Rows of each split that are looked at, and characters of a text.
 ROWS, CHARACTERS = 1000, 400
 # A text is of the other side if its trigrams speak for it by so many nats each, on average.
 SURE = 0.3
-# Swapped columns swap more than a few rows.
-MANY = 0.2
+# Swapped columns swap more than a few rows, and where the mapping did it, all but those that cannot be told.
+MANY, NEARLY_ALL = 0.2, 0.8
 Profile = Mapping[str, int]
 
 
-@check("DAT013", severity=Severity.WARNING)
-def columns_swapped(dataset: Dataset) -> Iterator[Finding]:
+@check("DAT013", severity=Severity.ERROR)
+def columns_swapped(skill: Skill) -> Iterator[Finding]:
     """The training rows ask what evaluation answers, and answer what it asks.
 
     Symptoms: training runs, and part of the model does not learn; answers are garbage, or worse than they should be
@@ -60,25 +60,26 @@ def columns_swapped(dataset: Dataset) -> Iterator[Finding]:
         {"messages": [{"role": "user", "content": "add 8 16"}, {"role": "assistant", "content": "sum 24"}]}
         ```
 
-    Traps: a task that goes both ways (translation from either language) looks the same where evaluation goes one way,
-    so this is a warning. Prompts and answers of one kind, as in a conversation, cannot be told apart: silent.
+    Traps: a task that goes both ways (translation from either language) looks the same in half of its rows where
+    evaluation goes one way: a warning, and an error only where nearly all rows are swapped. In a job, replayed rows and
+    what guards ask are left out: an old skill may well be the inverse of the new one. Prompts and answers of one kind,
+    as in a conversation, cannot be told apart: silent.
 
     Sources: planted in the tiny job: the loss falls, the new skill is not learned, an old one is lost.
     """
-    if dataset.train is None or dataset.eval is None:
-        return
-    questions, answers = _profile(dataset.eval.examples, 0), _profile(dataset.eval.examples, 1)
+    questions, answers = _profile(skill.asked.examples, 0), _profile(skill.asked.examples, 1)
     if not questions or not answers:
         return
-    looked_at = _spread(dataset.train.examples)
+    looked_at = _spread(skill.taught.examples)
     swapped = [row for row in looked_at if _is_swapped(*_sides(row), questions, answers)]
     if len(swapped) > MANY * len(looked_at):
         message = (
             f"in {len(swapped)} of {len(looked_at)} training rows the prompt reads like evaluation's answers and the "
-            f"answer like its prompts ({dataset.train.named(swapped)}), expected the same way round: the "
+            f"answer like its prompts ({skill.taught.named(swapped)}), expected the same way round: the "
             "model learns to ask what it is to answer; are two columns exchanged?"
         )
-        yield Finding(message, *dataset.train.place(swapped))
+        severity = Severity.ERROR if len(swapped) > NEARLY_ALL * len(looked_at) else Severity.WARNING
+        yield Finding(message, *skill.taught.place(swapped), severity)
 
 
 def _spread(rows: Sequence[Example]) -> Sequence[Example]:

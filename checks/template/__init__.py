@@ -7,6 +7,7 @@ from .system_dropped import system_dropped
 from .template_broken import template_broken
 from .template_date import template_date
 from .template_date_frozen import template_date_frozen
+from .template_drift import template_drift
 from .terminator_not_eos import terminator_not_eos
 from .two_template_sources import two_template_sources
 from .unknown_literal import unknown_literal
@@ -19,6 +20,7 @@ __all__ = [
     "template_broken",
     "template_date",
     "template_date_frozen",
+    "template_drift",
     "terminator_not_eos",
     "two_template_sources",
     "unknown_literal",

@@ -8,6 +8,7 @@ from .pad_missing import pad_missing
 from .pad_out_of_range import pad_out_of_range
 from .special_token_unknown import special_token_unknown
 from .tokenizer_class_overrides import tokenizer_class_overrides
+from .tokenizer_drift import tokenizer_drift
 
 __all__ = [
     "bos_missing",
@@ -18,4 +19,5 @@ __all__ = [
     "pad_out_of_range",
     "special_token_unknown",
     "tokenizer_class_overrides",
+    "tokenizer_drift",
 ]

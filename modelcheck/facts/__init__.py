@@ -3,13 +3,14 @@
 from .adapter_config import adapter_config, lora
 from .adapter_tensors import adapter_tensors
 from .architecture import architecture
-from .base import base_config, base_files, base_tensors, base_tokenizer_config, fits_base
+from .base import base_config, base_files, base_generation_config, base_tensors, base_tokenizer_config, fits_base
 from .base_modules import base_modules
 from .chat_template import chat_template, is_chat, template_places
 from .config import config, generation_config
 from .conversations import conversations, rendered
 from .dataset import data, dataset
 from .differences import differences
+from .drift import base_chat_template, base_special_tokens, template_drift, tokenizer_drift
 from .embeddings import embedding_tensor, embeddings
 from .emitted import emitted
 from .encoded_rows import encoded_rows, row_limit
@@ -26,6 +27,7 @@ from .padding import idle_tokens, new_pad, reserved_pads
 from .rebuilt import rebuilt_tokenizer
 from .rope import ropes
 from .rows import rows
+from .skill import skill
 from .special_tokens import special_tokens, special_tokens_map, stop_ids, tokenizer_config
 from .tensor_names import quantization, wrapped
 from .tensors import shards, tensors
@@ -44,9 +46,12 @@ __all__ = [
     "adapter_tensors",
     "architecture",
     "architecture_table",
+    "base_chat_template",
     "base_config",
     "base_files",
+    "base_generation_config",
     "base_modules",
+    "base_special_tokens",
     "base_tensors",
     "base_tokenizer_config",
     "chat_template",
@@ -82,15 +87,18 @@ __all__ = [
     "row_limit",
     "rows",
     "shards",
+    "skill",
     "special_tokens",
     "special_tokens_map",
     "stop_ids",
+    "template_drift",
     "template_places",
     "tensor_gaps",
     "tensors",
     "tie",
     "tokenizer",
     "tokenizer_config",
+    "tokenizer_drift",
     "tokenizer_json",
     "trainability",
     "training",

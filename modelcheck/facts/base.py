@@ -43,6 +43,13 @@ def base_tokenizer_config(base_files: Files) -> JsonObject:
 
 
 @fact
+def base_generation_config(base_files: Files) -> JsonObject:
+    """generation_config.json of the base model."""
+    base_files.require("generation_config.json", "the base has no generation_config.json")
+    return base_files.json_object("generation_config.json")
+
+
+@fact
 def base_tensors(base_files: Files) -> Tensors:
     """The headers of the base model's weights."""
     try:

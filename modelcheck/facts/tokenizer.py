@@ -98,6 +98,11 @@ class Tokenizer:
         return self._backend.decode(self.encode(text), skip_special_tokens=False)
 
     @cached_property
+    def ids(self) -> dict[str, int]:
+        """{token: id} of the whole vocabulary, added tokens too."""
+        return self._backend.get_vocab(with_added_tokens=True)
+
+    @cached_property
     def size(self) -> int:
         """1 + the largest id, which is what the embedding needs rows for (not the number of tokens)."""
         return 1 + max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1)

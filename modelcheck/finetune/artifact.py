@@ -63,20 +63,21 @@ def compare(
 
 
 def _answers(model: Any, prompts: Sequence[Sequence[int]]) -> list[tuple[Any, list[int]]]:
-    """For each prompt, the logits after it and the greedy tokens that follow."""
+    """For each prompt, the logits after it and the greedy tokens that follow; all in one batch, padded on the left."""
     import torch
     from transformers import GenerationConfig
 
     model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
-    plain = GenerationConfig(max_new_tokens=NEW_TOKENS, do_sample=False, num_beams=1, pad_token_id=0)  # type: ignore[no-untyped-call]
-    found = []
+    wanted = {"output_logits": True, "return_dict_in_generate": True}
+    plain = GenerationConfig(max_new_tokens=NEW_TOKENS, do_sample=False, num_beams=1, pad_token_id=0, **wanted)  # type: ignore[no-untyped-call]
+    width = max(map(len, prompts))
+    ids = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     with torch.inference_mode():
-        for prompt in prompts:
-            ids = torch.tensor([list(prompt)], device=model.device)
-            output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=plain)
-            logits = model(input_ids=ids).logits[0, -1].float().cpu()
-            found.append((logits, output[0, len(prompt) :].tolist()))
-    return found
+        found = model.generate(
+            input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=plain
+        )
+    return list(zip(found.logits[0].float().cpu(), found.sequences[:, width:].tolist(), strict=True))
 
 
 def _agreement(found: Sequence[Any], against: Sequence[Any]) -> dict[str, float]:

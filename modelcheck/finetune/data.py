@@ -11,7 +11,8 @@ from modelcheck.dataset.example import BadRow, Example
 from modelcheck.dataset.read import Layout, RawRows, examples, open_file, open_hub
 from modelcheck.errors import UsageError
 from modelcheck.facts.dataset import rows_named
-from modelcheck.finetune.job import Job, Mirror, Replay, Rows, Suite
+from modelcheck.finetune.job import Job, Suite
+from modelcheck.finetune.job_rows import Mirror, Replay, Rows
 from modelcheck.finetune.scorers import lm_eval
 
 # Bad rows of one file that a message lists.
@@ -157,6 +158,17 @@ def draw_mirror(train: Iterable[Example], mirror: Mirror) -> Examples:
     draw = random.Random(mirror.seed)  # noqa: S311  nothing here is secret
     chosen = sorted(draw.sample(range(len(different)), min(mirror.sample, len(different))))
     return tuple(different[i] for i in chosen)
+
+
+def mirrored(job: Job) -> Suite | None:
+    """The suite whose skill the mirror's rows are asked for too: the primary target, else one on `data.eval`.
+
+    None without a mirror, or where no suite asks what training teaches.
+    """
+    new = [suite for suite in job.suites if suite.role == "target" or suite.data == "eval"]
+    asked = [suite for suite in new if suite.data not in ("mirror", "lm_eval")]
+    order = sorted(asked, key=lambda suite: (not suite.primary, suite.data != "eval", suite.role != "target"))
+    return order[0] if order and job.data.mirror else None
 
 
 def draw_replay(train: Sequence[Example], rows: Sequence[Example], replay: Replay) -> Examples:

@@ -11,6 +11,7 @@ from modelcheck.dataset.limit import RowLimit
 from modelcheck.engine import Options, lint_source
 from modelcheck.facts.chat_template import Template
 from modelcheck.facts.dataset import Dataset, Split
+from modelcheck.facts.skill import Skill
 from modelcheck.finding import Finding, Severity
 from modelcheck.finetune.data import JobData
 from modelcheck.finetune.job import Job
@@ -29,12 +30,24 @@ def facts(job: Job, data: JobData) -> dict[str, Any]:
     theirs = held_out if data.held_out else None
     given: dict[str, Any] = {
         "dataset": Dataset(train, theirs, job.eval.template_args, job.data.leakage.ngram, data.replayed),
+        "skill": _skill(job, data),
         "row_limit": RowLimit(job.data.max_length, "data.max_length", binding=job.data.on_truncate == "error"),
     }
     if isinstance(job.data.template, Path):
-        file = str(job.data.template)
-        given["chat_template"] = {"default": Template(job.data.template.read_text(encoding="utf-8"), file, None)}
+        given["chat_template"] = template_of(job.data.template)
     return given
+
+
+def _skill(job: Job, data: JobData) -> Skill:
+    """The rows that are not replayed, and what the targets ask."""
+    targets = (suite for suite in job.suites if suite.role == "target" and suite.data not in ("eval", "mirror"))
+    asked = data.eval + tuple(row for suite in targets for row in data.suites[suite.name])
+    return Skill(Split("train", data.own[0].source, data.own), Split("eval", "the targets", asked))
+
+
+def template_of(file: Path) -> dict[str, Template]:
+    """The fact `chat_template` that a file of its own stands for."""
+    return {"default": Template(file.read_text(encoding="utf-8"), str(file), None)}
 
 
 def audit(job: Job, data: JobData, base: Path) -> TargetReport:

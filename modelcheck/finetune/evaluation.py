@@ -168,9 +168,7 @@ class Evaluation:
         if waiting:
             keep()
         if isinstance(answer, Failed):
-            if self.folder is None:
-                raise StageFailed(str(answer))
-            raise refusal(answer, self.job.eval.backend, worker.versions, self.folder)
+            raise refusal(answer, self.job.eval, worker.versions, self.folder)
 
     def _samples(
         self,

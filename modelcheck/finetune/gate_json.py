@@ -44,6 +44,7 @@ def _result(result: Result, report: GateReport) -> dict[str, Any]:
         "suite": result.suite,
         "metric": result.metric,
         "role": result.role,
+        "primary": result.primary,
         "items": result.items,
         "clusters": result.clusters,
         "repeats": result.repeats,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelcheck.finetune.data import named_rows
-from modelcheck.finetune.job import Job, Rows
+from modelcheck.finetune.job import Job
+from modelcheck.finetune.job_rows import Rows
 
 # Seconds that one question may take.
 PATIENCE = 10.0

@@ -12,7 +12,8 @@ from typing import Any
 
 from modelcheck.errors import UsageError
 from modelcheck.finetune import schema
-from modelcheck.finetune.job import Arm, Data, Gate, Job, Rows, Scorer, Suite
+from modelcheck.finetune.job import Arm, Gate, Job, Scorer, Suite
+from modelcheck.finetune.job_rows import Data, Rows
 from modelcheck.finetune.kinds import Reader, Wrong
 from modelcheck.finetune.serving import settings as serving
 from modelcheck.finetune.toml_lines import Place, lines

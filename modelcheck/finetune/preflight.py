@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import requires
 from pathlib import Path
@@ -105,9 +105,9 @@ def _base(job: Job, *, fetch: bool) -> Iterator[str]:
 def stages(job: Job, training: Worker, evaluating: Worker) -> Iterator[str]:
     """What the interpreters of the stages lack, each started and asked; where it is no interpreter, that."""
     needed = [name for name in TRAINING if name != "tensorboard" or name in job.train.report_to]
-    yield from _lacking("train", training, needed, "finetune")
+    yield from _lacking("train", training, needed, "finetune", job)
     extra = "openai" if job.eval.backend == "openai" else "finetune"
-    yield from _lacking("eval", evaluating, EVALUATING[job.eval.backend], extra)
+    yield from _lacking("eval", evaluating, EVALUATING[job.eval.backend], extra, job)
 
 
 def interpreters(_: Job, training: Worker, evaluating: Worker) -> Iterator[str]:
@@ -117,16 +117,12 @@ def interpreters(_: Job, training: Worker, evaluating: Worker) -> Iterator[str]:
             yield f"{stage}: {why}"
 
 
-def _lacking(stage: str, worker: Worker, modules: tuple[str, ...] | list[str], extra: str) -> Iterator[str]:
+def _lacking(stage: str, worker: Worker, modules: Sequence[str], extra: str, job: Job) -> Iterator[str]:
     if isinstance(started := worker.start(stage), Failed):
         yield str(started)
         return
     if lacking := [name for name in modules if name not in worker.versions]:
-        what = INSTALLED.get(lacking[0], "modelcheck[finetune]")
-        yield (
-            f"{stage}: its interpreter lacks {', '.join(lacking)}: install {what} for it, or name another one by "
-            f"{stage}.python"
-        )
+        yield f"{stage}: its interpreter lacks {', '.join(lacking)}: {_supplying(lacking[0], stage, job)}"
     least = minima(extra)
     for name in modules:
         version, wanted = worker.versions.get(name), least.get(name)
@@ -135,6 +131,16 @@ def _lacking(stage: str, worker: Worker, modules: tuple[str, ...] | list[str], e
                 f"{stage}: its interpreter has {name} {version}, expected {wanted}: install modelcheck[{extra}] for "
                 f"it, or name another one by {stage}.python"
             )
+
+
+def _supplying(module: str, stage: str, job: Job) -> str:
+    if module == "vllm" and job.eval.python is None:
+        return (
+            f'set [job.{job.name}.eval] python = "~/vllm/bin/python", an environment of its own (python -m venv ~/vllm '
+            "&& ~/vllm/bin/pip install vllm): it asks for other versions of what trainers need"
+        )
+    what = INSTALLED.get(module, "modelcheck[finetune]")
+    return f"install {what} for it, or name another one by {stage}.python"
 
 
 @cache

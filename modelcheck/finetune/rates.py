@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from modelcheck.finetune.distributions import z
 from modelcheck.finetune.pairing import Item, by_item, mean, unit
@@ -138,9 +139,23 @@ def length(items: Sequence[Item], limits: tuple[float, float], policy: Policy, s
 
 
 def overfit(
-    mirror: Iterable[Sample], unseen: Iterable[Sample], at_most: float, policy: Policy, suite: str = "mirror"
+    mirror: Sequence[Iterable[Sample]],
+    unseen: Sequence[Iterable[Sample]],
+    at_most: float,
+    policy: Policy,
+    suite: str = "mirror",
 ) -> Result:
     """How much better the tuned model does on rows it was trained on: at most `at_most` (`max_overfit_gap`).
+
+    Both sides hold the samples of each training run, and the run of the widest gap is judged.
+    """
+    runs = [_gap(*sides, at_most, policy, suite) for sides in zip(mirror, unseen, strict=True)]
+    worst = max(runs, key=lambda result: result.value)
+    return replace(worst, notes=(*worst.notes, f"the widest gap of {len(runs)} training runs")) if runs[1:] else worst
+
+
+def _gap(mirror: Iterable[Sample], unseen: Iterable[Sample], at_most: float, policy: Policy, suite: str) -> Result:
+    """The gap of one run.
 
     Other items on each side, so the errors of both add up. A gap that is surely negative is noted: wrong labels.
     """

@@ -90,7 +90,8 @@ def row(result: Result) -> list[str]:
     paired = result.role in ("guard", "target", "arm", "overfit")
     sign = "+" if paired else ""
     return [
-        f"{result.role} {result.suite}" if result.role != result.suite else result.suite,
+        (f"{result.role} {result.suite}" if result.role != result.suite else result.suite)
+        + " (primary)" * result.primary,
         result.metric,
         f"{result.items}x{result.repeats}",
         "" if result.base is None else f"{result.base:.2f}",

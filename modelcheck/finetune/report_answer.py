@@ -112,7 +112,7 @@ def _together(results: Sequence[Result]) -> str:
 
 def _leading(results: tuple[Result, ...]) -> Result:
     """The result that a reader asks for first: the new skill."""
-    return next((result for result in results if result.role == "target"), results[0])
+    return min(results, key=lambda result: (not result.primary, result.role != "target"))
 
 
 def _name(result: Result) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -124,9 +124,9 @@ class JobRun:
         results = tuple(result for outcome in known for result in outcome.results)
         found = ((outcome.item, finding) for outcome in known for finding in outcome.findings)
         hints = tuple(verdicts.hints_of(found))
-        missed = any(result.role == "target" and result.verdict is Verdict.FAIL for result in results)
+        missed = [suite for suite in self.job.suites if _missed(suite, results)]
         if missed and not explaining(results, hints):
-            hints += tuple(filter(None, [self._steps.what_is_left()]))
+            hints += tuple(dict.fromkeys(filter(None, map(self._steps.what_is_left, missed))))
         return GateReport(self.job.name, results, self._steps.policy, hints)
 
     def preview(self, *, colour: bool) -> str:
@@ -154,6 +154,10 @@ class JobRun:
 
 def _internal() -> str:
     return f"internal error in modelcheck, please report it:\n{traceback.format_exc()}"
+
+
+def _missed(suite: Suite, results: Iterable[Result]) -> bool:
+    return any((r.suite, r.role) == (suite.name, suite.role) and r.verdict is Verdict.FAIL for r in results)
 
 
 def _blocked(item: str, blocking: Outcome) -> Outcome:

@@ -8,6 +8,7 @@ items never shows.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from modelcheck.finetune.distributions import beta_cdf, normal_cdf, t_cdf, t_qua
 
 MANY = 1_000_000
 PRIOR = 10
+LUCK = 0.5
 SMALL = 50
 FEWEST = 5
 
@@ -24,8 +26,9 @@ class Estimate:
     """A mean over items and how sure it is.
 
     `se` is its standard error with `df` degrees of freedom, `deff` the square of `se` over what it would be if the
-    items were independent, `clusters` the number of independent units. With one unit nothing is known: `se` is
-    infinite. `tied` says that no item differed from another, so that `se` is only the floor's.
+    items were independent, `clusters` the number of independent units, of which `telling` hold an item that is not as
+    most are. With one unit nothing is known: `se` is infinite. `tied` says that no item differed from another, so that
+    `se` is only the floor's.
     """
 
     mean: float
@@ -34,19 +37,19 @@ class Estimate:
     items: int
     clusters: int
     deff: float = 1.0
+    telling: int = 0
     tied: bool = False
 
     @property
     def effective(self) -> float:
         """The number of independent items that would say as much.
 
-        A design effect seen on few clusters says little: it is weighed against ten clusters of items that all go
-        together. Without this, a loss that strikes whole clusters, but few of them, is missed.
+        A design effect shows only in clusters with something in them that differs. Seen in few of those it says little,
+        and is weighed against ten clusters of items that all go together: a loss may strike whole clusters, and happen
+        to strike none that was asked.
         """
         size = self.items / self.clusters
-        if self.tied:
-            return self.clusters
-        return self.items / min(size, (self.clusters * max(self.deff, 1) + PRIOR * size) / (self.clusters + PRIOR))
+        return self.items / min(size, (self.telling * max(self.deff, 1) + PRIOR * size) / (self.telling + PRIOR))
 
     def bounds(self, alpha: float) -> tuple[float, float]:
         """The lower and the upper one-sided bound, each at level 1 - alpha: together an interval of 1 - 2 alpha."""
@@ -80,9 +83,11 @@ def estimate(values: Sequence[float], clusters: Sequence[Hashable], *, floor: bo
     se = math.sqrt(units / (units - 1) * squares) / n
     deff = (se / independent) ** 2 if independent else 1.0
     tied = min(values) == max(values)
+    usual = min(Counter(values).items(), key=lambda pair: (-pair[1], abs(pair[0]), pair[0]))[0]
+    telling = len({cluster for value, cluster in zip(values, clusters, strict=True) if value != usual})
     if floor:
         se = _agreeing(mean, units) if tied else max(se, _agreeing(0.0, n))
-    return Estimate(mean, se, units - 1, n, units, deff, tied)
+    return Estimate(mean, se, units - 1, n, units, deff, telling, tied)
 
 
 def _agreeing(difference: float, units: int) -> float:
@@ -139,13 +144,18 @@ def _rare(mean: float, k: float) -> float:
 
 
 def with_seeds(items: Estimate, means: Sequence[float]) -> Estimate:
-    """The estimate with the spread between the means of the training runs added; the df are Satterthwaite's."""
+    """The estimate with the spread between the means of the training runs added; the df are Satterthwaite's.
+
+    Two runs that happen to agree would leave the df of the items alone. So that such luck does not count, the df are
+    those of a spread that has half of the items' variance added, divided among the degrees of freedom of the runs.
+    """
     runs = len(means)
     if runs < 2 or math.isinf(items.se):
         return items
     between = sd(means) ** 2 / runs
     total = items.se**2 + between
-    df = total**2 / (items.se**4 / items.df + between**2 / (runs - 1)) if total else items.df
+    doubted = between + LUCK * items.se**2 / (runs - 1)
+    df = total**2 / (items.se**4 / items.df + doubted**2 / (runs - 1)) if total else items.df
     return replace(items, se=math.sqrt(total), df=df)
 
 
@@ -153,7 +163,8 @@ def unpaired(first: Estimate, second: Estimate) -> Estimate:
     """The difference of two means over different items (Welch)."""
     se = math.hypot(first.se, second.se)
     df = se**4 / (first.se**4 / first.df + second.se**4 / second.df) if 0 < se < math.inf else 0.0
-    return Estimate(first.mean - second.mean, se, df, first.items + second.items, first.clusters + second.clusters)
+    items, clusters, telling = (getattr(first, n) + getattr(second, n) for n in ("items", "clusters", "telling"))
+    return Estimate(first.mean - second.mean, se, df, items, clusters, telling=telling)
 
 
 def sd(values: Sequence[float]) -> float:

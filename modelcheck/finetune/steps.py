@@ -11,7 +11,8 @@ from modelcheck.finding import Finding, Severity
 from modelcheck.finetune import baseline, identity, preflight, record, room, training_rules, verdicts
 from modelcheck.finetune.aa import stability
 from modelcheck.finetune.artifact import disagreements
-from modelcheck.finetune.hints import Hint, what_is_left
+from modelcheck.finetune.data import mirrored
+from modelcheck.finetune.hints import Hint, least_likely, what_is_left
 from modelcheck.finetune.job import Arm, Suite
 from modelcheck.finetune.job_record import AUDITED
 from modelcheck.finetune.judge.notes import notes
@@ -53,8 +54,8 @@ class Steps:
         if job.gate.baseline:
             steps |= {f"baseline-{suite.name}": self._against_baseline(suite) for suite in job.suites}
         steps |= {"behaviour": self._behaviour}
-        held_out = any(suite.data == "eval" for suite in job.suites)
-        return steps | ({"overfit": self._overfit} if job.data.mirror and held_out else {})
+        held_out = mirrored(job)
+        return steps | ({"overfit": self._overfit(held_out)} if held_out else {})
 
     def _preflight(self) -> Outcome:
         work, job = self._work, self._work.job
@@ -134,7 +135,10 @@ class Steps:
     def _of_rehearsal(self, found: Mapping[str, Any]) -> dict[str, Any]:
         work, gate = self._work, self._work.job.gate
         merged, log = Path(found["merged"]), Path(found["log"]).read_text(encoding="utf-8").splitlines()
-        findings = [*training_rules.of_folder(merged, work.base), *training_rules.of_rehearsal(work.base, log)]
+        findings = [
+            *training_rules.of_folder(merged, work.base, work.job.data.template),
+            *training_rules.of_rehearsal(work.base, log),
+        ]
         problems = [] if found["saved_is_loaded"] else ["what was saved is not what is loaded from it again"]
         # After two steps a greedy choice may hang on a rounding: the logits decide.
         allowed = dataclasses.replace(gate.merged_vs_adapter, min_greedy_agreement=0.0)
@@ -157,7 +161,7 @@ class Steps:
             problems += disagreements(
                 work.agreement(recipe), gate.merged_vs_adapter, must_change=gate.weights_must_change
             )
-            findings += training_rules.of_folder(recipe.merged, work.base)
+            findings += training_rules.of_folder(recipe.merged, work.base, work.job.data.template)
         return judged("artifact", findings, problems)
 
     def _verdict(self, suite: Suite) -> Step:
@@ -165,19 +169,22 @@ class Steps:
             work = self._work
             others = [(arm, work.arm_run(arm, suite)) for arm in work.job.arms if suite in work.targets]
             base, tuned = work.sides(suite)
-            found, left = self._explanations(), self.what_is_left()
+            found, left = self._explanations(), self.what_is_left(suite)
             outcome = verdicts.of_suite(suite, base, tuned, self.policy, found, left, others)
             more = dict.fromkeys(note for run in tuned for note in run.notes)
             return dataclasses.replace(outcome, details="\n".join(filter(None, [outcome.details, *more])))
 
         return step
 
-    def what_is_left(self) -> Hint | None:
-        """What the loss of the first seed says where no finding explains a failure; a short run says nothing."""
-        recipe, _ = next(iter(self._work.trained().values()))
+    def what_is_left(self, suite: Suite) -> Hint | None:
+        """What the losses of the first seed say where no finding explains a failure; a short run says nothing."""
+        work = self._work
+        recipe, found = next(iter(work.trained().values()))
         lines = recipe.log.read_text(encoding="utf-8").splitlines() if recipe.log.exists() else []
-        loss = log_evidence(lines)["loss"]
-        return what_is_left(loss["first"], loss["last"]) if loss else None
+        if (loss := log_evidence(lines)["loss"]) is None:
+            return None
+        unlikely = least_likely(found.get("row_losses", ()), work.data.train)
+        return what_is_left(suite.role, loss["first"], loss["last"], unlikely, work.data.replayed)
 
     def _against_baseline(self, suite: Suite) -> Step:
         return lambda: verdicts.of_baseline(
@@ -188,9 +195,11 @@ class Steps:
         sides = [(suite, self._work.sides(suite)) for suite in self._work.job.suites]
         return verdicts.of_behaviour(sides, self._work.job, self.policy, self._explanations())
 
-    def _overfit(self) -> Outcome:
-        job, data = self._work.job, self._work.data
-        held_out = next(s for s in job.suites if s.data == "eval")
-        mirrored = dataclasses.replace(held_out, name="mirror", data="mirror")
-        mirror, new = self._work.tuned_runs(mirrored, data.mirror), self._work.tuned_runs(held_out)
-        return verdicts.of_overfit(mirror, new, job.gate, self.policy)
+    def _overfit(self, held_out: Suite) -> Step:
+        def step() -> Outcome:
+            work = self._work
+            seen = dataclasses.replace(held_out, name="mirror", data="mirror")
+            mirror, new = work.tuned_runs(seen, work.data.mirror), work.tuned_runs(held_out)
+            return verdicts.of_overfit(mirror, new, work.job.gate, self.policy)
+
+        return step

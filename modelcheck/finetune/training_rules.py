@@ -24,8 +24,8 @@ from modelcheck.render.renderer import Renderer
 from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.planned import Planned
 
-# A saved config that is not the base's, and a loss on prompts where answers were asked for.
-AGAINST_THE_JOB = ("differs-from-base", "prompt-in-loss")
+# What the trainer had no leave to change in what it saved, and a loss on prompts where answers were asked for.
+AGAINST_THE_JOB = ("differs-from-base", "template-drift", "tokenizer-drift", "prompt-in-loss")
 # What two steps can tell of a run: how many there are of them, and how warm, is the rehearsal's own.
 REHEARSED = ("learning-rate-not-applied", "non-finite-loss")
 
@@ -52,9 +52,13 @@ def of_rehearsal(base: Path, log: Iterable[str]) -> list[Finding]:
     return _lint(base, Options(select=REHEARSED), {"log": log_evidence(log)})
 
 
-def of_folder(folder: Path, base: Path) -> list[Finding]:
-    """What a saved folder has that its base had not: the base's own faults were told before."""
-    known, found = _told(base, digest(content(base))), _lint(folder, Options(base=str(base)))
+def of_folder(folder: Path, base: Path, template: str | Path) -> list[Finding]:
+    """What a saved folder has that its base had not: the base's own faults were told before.
+
+    `template` is `data.template`: a file takes the place of the base's own.
+    """
+    asked = {"base_chat_template": data_audit.template_of(template)} if isinstance(template, Path) else {}
+    known, found = _told(base, digest(content(base))), _lint(folder, Options(base=str(base)), more=asked)
     return [*_held_to_the_job(finding for finding in found if (finding.code, finding.at) not in known)]
 
 
@@ -76,13 +80,17 @@ def _held_to_the_job(findings: Iterable[Finding]) -> Iterator[Finding]:
         yield dataclasses.replace(found, severity=Severity.ERROR) if against else found
 
 
-def _lint(folder: Path, options: Options, found: Mapping[str, Any] | None = None) -> list[Finding]:
+def _lint(
+    folder: Path, options: Options, found: Mapping[str, Any] | None = None, more: Mapping[str, Any] | None = None
+) -> list[Finding]:
+    """The findings on a folder, with `found` as evidence of a training, and `more` in the place of facts."""
     checks: Sequence[Any] = options.checks()
     source = options.set_up(LocalFolder(folder))
     if found is not None:
         source = Planned(source, [FileChange(TRAINING, (json.dumps(found).encode(),), None)])
+    given = {**options.given(), **(more or {})}
     with Renderer() as renderer:
-        report = lint_source(str(folder), source, checks, options.given() | {"renderer": renderer}, pedantic=False)
+        report = lint_source(str(folder), source, checks, given | {"renderer": renderer}, pedantic=False)
     bugs = [Finding(text, code="FIL001", slug="internal-error") for text in report.internal]
     return [*bugs, *report.findings]
 

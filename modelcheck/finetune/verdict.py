@@ -149,7 +149,8 @@ class Result:
     `value` is what is judged: the paired difference, or the rate, ratio or gap itself; `lower` and `upper` are its
     one-sided bounds; PASS needs them at or above `at_least` and at or below `at_most`. `mde` is the minimum
     detectable effect. `base` and `tuned` are means, `lost` the critical items that were always right and are always
-    wrong. `worst` are at most `WORST` items that do badly: those that lost most, then those that are still wrong.
+    wrong. `primary` says that this is what the model was tuned for. `worst` are at most `WORST` items that do badly:
+    those that lost most, then those that are still wrong.
     """
 
     suite: str
@@ -172,6 +173,7 @@ class Result:
     pairs: Pairs | None = None
     slices: Mapping[str, tuple[float, float, int]]
     lost: tuple[str, ...] = ()
+    primary: bool = False
     worst: tuple[Item, ...] = ()
     notes: tuple[str, ...] = ()
 

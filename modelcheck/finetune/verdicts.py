@@ -70,13 +70,13 @@ def of_suite(
 ) -> Outcome:
     """The verdict of one suite: against the base, and then against every arm that answered it.
 
-    `left` is what may explain a target where nothing that was found does.
+    `left` is what may explain a failure where nothing that was found does.
     """
     before, after = base.samples(), _samples(tuned)
-    result = compare(before, *after, role=role(suite), suite=suite.name, policy=by)
+    result = replace(compare(before, *after, role=role(suite), suite=suite.name, policy=by), primary=suite.primary)
     others = {arm.name: run.samples() for arm, run in arms}
     results = [result, *arm_verdict.against(others, before, after, suite.name, by)]
-    return _outcome(suite.item, results, by, found, left if result.role == "target" else None)
+    return _outcome(suite.item, results, by, found, left)
 
 
 def of_arm(arm: Arm, sides: Iterable[tuple[Suite, Evaluated, Evaluated]], by: Policy) -> Outcome:
@@ -128,8 +128,8 @@ def of_behaviour(sides: Sequence[tuple[Suite, Sides]], job: Job, by: Policy, fou
 
 
 def of_overfit(mirror: Sequence[Evaluated], held_out: Sequence[Evaluated], gate: Gate, by: Policy) -> Outcome:
-    """Whether the tuned model does better on rows that it was trained on than on others."""
-    result = rates.overfit(mirror[0].samples(), held_out[0].samples(), gate.max_overfit_gap, by)
+    """Whether the tuned model, in the worst training run, does better on rows that it was trained on than on others."""
+    result = rates.overfit(_samples(mirror), _samples(held_out), gate.max_overfit_gap, by)
     return _outcome("overfit", [result], by, ())
 
 

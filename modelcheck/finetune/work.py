@@ -223,12 +223,21 @@ class Work:
 
         Raises StageFailed where it gives up.
         """
-        place = self.job.eval
         put = {str(number): prompt_of(item, ids, item.prompt) for number, (item, ids) in enumerate(asked)}
-        told = request(self.job, folder, put, self.prompts(self.base).stop_ids)
-        answer = self.worker(place).ask(told, self.job.timeout)
+        return self._answered_by(folder, put, self.prompts(self.base).stop_ids)
+
+    def _answered_by(
+        self,
+        folder: Path,
+        prompts: Mapping[str, Mapping[str, Any]],
+        stop_ids: Sequence[int],
+        hear: Callable[[Event], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        """What the evaluation's engine says of having answered. Raises StageFailed where it gives up."""
+        worker = self.worker(self.job.eval)
+        answer = worker.ask(request(self.job, folder, prompts, stop_ids), self.job.timeout, hear)
         if isinstance(answer, Failed):
-            raise refusal(answer, place.backend, self.worker(place).versions, folder)
+            raise refusal(answer, self.job.eval, worker.versions, folder)
         return dict(answer.value)
 
     def _now(self, recipe: Recipe) -> dict[str, Any]:
@@ -301,10 +310,7 @@ class Work:
         def hear(event: Event) -> None:
             found.update({answer["key"]: answer["text"] for answer in event.get("answers", ())})
 
-        asked = request(self.job, folder, put, prompts.stop_ids)
-        answer = self.worker(self.job.eval).ask(asked, self.job.timeout, hear)
-        if isinstance(answer, Failed):
-            raise StageFailed(str(answer))
+        self._answered_by(folder, put, prompts.stop_ids, hear)
         return [found[key] for key in put]
 
     def sides(self, suite: Suite) -> tuple[Evaluated, list[Evaluated]]:

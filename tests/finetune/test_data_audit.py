@@ -12,7 +12,8 @@ from modelcheck import tiny
 from modelcheck.finding import Finding
 from modelcheck.finetune.data import load
 from modelcheck.finetune.data_audit import audit
-from modelcheck.finetune.job import Data, Job, Leakage, Mirror, Replay, Rows, Scorer, Suite
+from modelcheck.finetune.job import Job, Scorer, Suite
+from modelcheck.finetune.job_rows import Data, Leakage, Mirror, Replay, Rows
 from modelcheck.testing import write_overlay
 
 TRAIN = tiny.rows("train.jsonl")
@@ -100,3 +101,23 @@ def test_the_jobs_own_template_renders_the_rows(tmp_path: Path, base: Path) -> N
     data = rows(tmp_path / "t.jsonl", [*TRAIN, {"messages": [system, *TRAIN[0]["messages"]]}])
     found = findings(base, Data(data, template=tmp_path / "chat.jinja"))
     assert "row-not-rendered" in {f.slug for f in found}
+
+
+def chat(question: str, answer: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+
+SUMS = [(f"add {n} {n * 7 % 23}", f"is {n + n * 7 % 23}") for n in range(1, 60)]
+
+
+def test_columns_are_judged_by_the_jobs_own_rows_and_what_its_targets_ask(tmp_path: Path, base: Path) -> None:
+    held_out = rows(tmp_path / "e.jsonl", [chat(*pair) for pair in SUMS[40:]])
+    own = rows(tmp_path / "t.jsonl", [chat(answer, question) for question, answer in SUMS[:40]])
+    general = rows(tmp_path / "g.jsonl", [chat(f"copy sun {n}", f"sun {n}") for n in range(200)])
+    swapped = Data(own, held_out, replay=Replay(general, 4.0))
+    [finding] = [f for f in findings(base, swapped) if f.slug == "columns-swapped"]
+    assert str(finding.severity) == "error"
+    assert "of 40 training rows" in finding.message
+    # An old skill that is the inverse of the new one.
+    inverse = Suite("old", "guard", held_out, Scorer("exact"), margin=0.1)
+    assert not [f for f in findings(base, Data(own), inverse) if f.slug == "columns-swapped"]

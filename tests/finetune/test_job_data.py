@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from modelcheck.errors import UsageError
-from modelcheck.finetune.data import DataError, load, read_rows
-from modelcheck.finetune.job import Data, Gate, Job, Mirror, Replay, Rows, Scorer, Suite
+from modelcheck.finetune.data import DataError, load, mirrored, read_rows
+from modelcheck.finetune.job import Gate, Job, Scorer, Suite
+from modelcheck.finetune.job_rows import Data, Mirror, Replay, Rows
 
 
 def jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> Rows:
@@ -30,6 +31,26 @@ def job(data: Data, *suites: Suite) -> Job:
 
 def guard(data: str | Rows = "eval") -> Suite:
     return Suite("copy", "guard", data, Scorer("exact"), margin=0.05)
+
+
+def target(name: str, data: str | Rows, *, primary: bool = False) -> Suite:
+    return Suite(name, "target", data, Scorer("exact"), min_gain=0.1, primary=primary)
+
+
+def test_the_mirror_asks_for_the_primary_skill(tmp_path: Path) -> None:
+    train = Rows(tmp_path / "train.jsonl")
+    own, of_tasks = target("own", Rows(tmp_path / "own.jsonl")), target("tasks", "lm_eval", primary=True)
+
+    def asked(*suites: Suite, sample: int = 10) -> str | None:
+        found = mirrored(job(Data(train, mirror=Mirror(sample) if sample else None), *suites))
+        return found.name if found else None
+
+    assert asked(guard(), own) == "copy"
+    assert asked(guard(), own, target("new", "eval")) == "new"
+    assert asked(guard(), target("new", "eval"), target("best", own.data, primary=True)) == "best"
+    assert asked(of_tasks, own) == "own"
+    assert asked(of_tasks, guard("mirror"), guard(own.data)) is None
+    assert asked(guard(), sample=0) is None
 
 
 def test_the_mirror_is_a_verbatim_part_of_training_which_the_seed_fixes(tmp_path: Path) -> None:

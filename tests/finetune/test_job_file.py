@@ -8,8 +8,9 @@ import pytest
 
 from modelcheck import settings
 from modelcheck.finetune.chat import Endpoint
-from modelcheck.finetune.job import Arm, Generation, Job, Mirror, OpenAi, Scorer, Serve
+from modelcheck.finetune.job import Arm, Generation, Job, OpenAi, Scorer, Serve
 from modelcheck.finetune.job_file import JobFileError, is_job_file, read_jobs
+from modelcheck.finetune.job_rows import Data, Mirror
 from modelcheck.finetune.toml_lines import lines
 
 SMALL = """\
@@ -29,6 +30,7 @@ role = "guard"
 margin = 0.05
 scorer = { type = "exact", normalize = ["strip"] }
 """
+DOCS = Path(__file__).parents[2] / "docs"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -151,6 +153,26 @@ def test_the_settings_of_another_engine_are_refused(tmp_path: Path) -> None:
     table = '[job.tiny.eval]\nbackend = "vllm"\nbatch_size = 8\nvllm = { max_model_len = 64, enforce_eager = true }'
     [error] = errors(tmp_path, f"{SMALL}\n{table}\n")
     assert 'job.tiny.eval.batch_size: belongs to backend = "transformers", and this one is "vllm"' in error
+
+
+@pytest.mark.parametrize("table", ["{ data_parallel_size = 2 }", "{ args = { data_parallel_size = 2 } }"])
+def test_replicas_are_sent_to_the_server_that_has_them(tmp_path: Path, table: str) -> None:
+    [error] = errors(tmp_path, f'{SMALL}\n[job.tiny.eval]\nbackend = "vllm"\nvllm = {table}\n')
+    place, _, serve = error.partition(' say backend = "openai" and ')
+    assert place.startswith("19: job.tiny.eval.vllm.")
+    assert "vLLM runs several replicas only as a server" in place
+    # What it gives is what a job can say.
+    [job] = read(tmp_path, f'{SMALL}\n[job.tiny.eval]\nbackend = "openai"\n{serve}\n').values()
+    assert job.eval.openai
+    assert job.eval.openai.serve
+    assert job.eval.openai.serve.words[-2:] == ("--data-parallel-size", "2")
+    assert serve in (DOCS / "engines.md").read_text()
+
+
+def test_devices_that_share_a_model_reach_the_engine(tmp_path: Path) -> None:
+    table = '[job.tiny.eval]\nbackend = "vllm"\nvllm = { tensor_parallel_size = 2, args = { quantization = "fp8" } }'
+    engine = read(tmp_path, f"{SMALL}\n{table}\n")["tiny"].eval.engine
+    assert (engine["backend"], engine["tensor_parallel_size"], engine["args"]) == ("vllm", 2, {"quantization": "fp8"})
 
 
 LATER = {
@@ -310,7 +332,7 @@ def test_the_guide_shows_a_job_and_every_key_with_its_default(tmp_path: Path) ->
     assert list(read(tmp_path, shown)) == ["rugby"]
     table = guide
     classes = (
-        data.Data,
+        Data,
         data.Train,
         data.Lora,
         data.Schedule,

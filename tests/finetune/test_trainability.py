@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from peft_bases import model
 
 from modelcheck.finetune.job import Lora
 from modelcheck.finetune.trainers.audit import _prompts_held_against
+from modelcheck.finetune.trainers.lora import lora_config
 from modelcheck.finetune.trainers.trainability import kind_of, trainability
 
 QKV = ("q_proj", "k_proj", "v_proj")
@@ -82,3 +84,13 @@ def test_the_loss_may_begin_before_the_prompt_ends_and_not_behind_it(begin: int,
     row = {"row": 1, "input_ids": ids, "labels": [-100] * begin + ids[begin:]}
     found = _prompts_held_against([row], [ids[:3]])
     assert (found["prompts_other"], found["prompts_short"]) == ([], short)
+
+
+@pytest.mark.parametrize(("targets", "smallest"), [("all-linear", 16), (("q_proj",), 32), (("down_proj",), 32)])
+def test_alpha_is_the_root_of_the_smallest_dimension(tmp_path: Path, targets: Any, smallest: int) -> None:
+    # Of 32 to 32 (q, o), 32 to 16 (k, v), 32 to 48 and back (the MLP).
+    made = recipe(tmp_path, [], lora=Lora(r=4, targets=targets, trainable_tokens="none"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made_of = lora_config(made, model("llama").config)
+    assert made_of.lora_alpha == math.sqrt(smallest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from browsing import DESK, PHONE, TABLET, Reader, assert_fits, assert_results_sh
 from planted import REHEARSING, TRAINED, Fault, Results, first_failure, results, say, tiny_job
 
 pytestmark = pytest.mark.slow
+# What the right answer to a question of the tiny job is, by its first word.
+RIGHT: dict[str, Callable[[list[str]], str]] = {
+    "add": lambda words: str(sum(map(int, words))),
+    "copy": " ".join,
+    "last": lambda words: words[-1],
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +43,34 @@ def test_it_fails_at_the_first_step_that_could_know(
     fault: Fault = (REHEARSING | TRAINED)[name]
     step, message = first_failure(found[name])
     record_property("figure", f"{name}: {step}: {message.strip().splitlines()[0]}")
-    assert step.startswith(fault.item), message
-    assert fault.says in message
+    assert step == fault.item, message
+    assert re.search(fault.says, message, re.DOTALL), message
+
+
+@pytest.mark.parametrize("name", REHEARSING)
+def test_no_real_step_was_made(name: str, found: Results, folder: Path) -> None:
+    assert found[name]["train"][0] == "skipped"
+    assert list((folder / name / ".modelcheck" / name).glob("run-*")) == []
+
+
+def test_rows_with_a_wrong_answer_are_named(found: Results, folder: Path) -> None:
+    _, message = first_failure(found["half-wrong"])
+    files = re.findall(r"(train|replay)\.jsonl, row ((?:\d+ \([\d.]+\)(?:, )?)+)", message)
+    named = {(file, int(row)) for file, rows in files for row in re.findall(r"(\d+) \(", rows)}
+    wrong = []
+    for file, row in named:
+        asked = json.loads((folder / "half-wrong" / f"{file}.jsonl").read_text().splitlines()[row - 1])
+        wrong.append(asked["answer"] != RIGHT[asked["question"].split()[0]](asked["question"].split()[1:]))
+    assert wrong == [True] * 5, message
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_healthy_seeds_pass(seed: int, found: Results) -> None:
-    assert first_failure(found[f"seed{seed}"]) == ("", "")
-    assert {kind for kind, _ in found[f"seed{seed}"].values()} == {"passed"}
+def test_healthy_seeds_pass(seed: int, found: Results, folder: Path) -> None:
+    name = f"seed{seed}"
+    assert {kind for kind, _ in found[name].values()} == {"passed"}
+    document = json.loads((folder / name / ".modelcheck" / name / "gate.json").read_text())
+    assert document["consequence"] == "pass"
+    assert {result["verdict"] for result in document["results"]} == {"PASS"}
 
 
 @pytest.mark.parametrize("name", ["seed0", "forgetting"])

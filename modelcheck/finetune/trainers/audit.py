@@ -19,14 +19,12 @@ from modelcheck.spans import NoSpans
 
 from . import trl
 from .lora import lora_config, on_meta, wrapped_on_meta
-from .rows import MASKED, Row, Spans, read_rows
+from .rows import MASKED, READ, Row, Spans, read_rows
 from .trainability import trainability
 
 # Beyond so many rows, a sample that is spread evenly over the file.
 MOST_ROWS = 2000
 PREVIEWED = 8
-# The columns that the trainer hands to its collator.
-READ = ("input_ids", "labels", "seq_lengths")
 
 Ids = Sequence[int]
 

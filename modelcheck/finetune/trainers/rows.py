@@ -13,6 +13,8 @@ from modelcheck.finetune.recipe import Recipe
 from modelcheck.spans import NoSpans, loss_spans, turns
 
 MASKED = -100
+# The columns that the trainer hands to its collator.
+READ = ("input_ids", "labels", "seq_lengths")
 Row = Mapping[str, Any]
 
 

@@ -24,6 +24,7 @@ from modelcheck.finetune.schedule import factor, warmup_steps
 from .arguments import arguments, problems
 from .log import StepLog
 from .lora import lora_config
+from .row_losses import row_losses
 from .rows import Row, by_spans, dataset, read_rows
 from .trainability import trainability
 
@@ -145,6 +146,7 @@ def train(recipe: Recipe, emit: Emit, evaluated: Mapping[str, Any] | None = None
         "seconds": seconds,
     }
     if not log.stopped:
+        result["row_losses"] = row_losses(trainer)
         trainer.model.config.use_cache = use_cache
         result |= save(recipe, trainer.accelerator.unwrap_model(trainer.model), tokenizer)
         seconds["save"] = round(time.monotonic() - trained, 2)

@@ -1,0 +1,75 @@
+"""Answers are kept by what a model is, not by where it lies."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finetuning import BASE, TINY
+from safetensors.numpy import load_file, save_file
+
+from modelcheck.finetune.data import load
+from modelcheck.finetune.evaluation import Evaluation
+from modelcheck.finetune.job_file import read_jobs
+from modelcheck.finetune.prompts import Prompts
+from modelcheck.finetune.stage import Done
+
+
+class Counting:
+    """A worker that knows nothing, and keeps count of what it was asked."""
+
+    def __init__(self) -> None:
+        self.versions: Mapping[str, str] = {"transformers": "5"}
+        self.asked = 0
+
+    def start(self, _: str) -> None:
+        return None
+
+    def ask(self, request: Mapping[str, Any], _: float, hear: Any) -> Done:
+        answers = [{"key": key, "ids": [5], "text": "", "finish": "stop"} for key in request["prompts"]]
+        self.asked += len(answers)
+        hear({"event": "loaded"})
+        hear({"event": "batch", "answers": answers, "done": len(answers), "total": len(answers)})
+        return Done(None, 0.0)
+
+
+def changed(folder: Path) -> None:
+    """One number of one tensor."""
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"][3] += 1e-3
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Any:
+    """How many answers a worker gives for a folder that nobody had given in the runs before."""
+    job = read_jobs(TINY / "modelcheck.toml")["tiny"]
+    [suite] = [suite for suite in job.suites if suite.name == "copy"]
+    items = load(job).suites["copy"][:5]
+
+    def run(folder: Path) -> int:
+        worker: Any = Counting()
+        with Prompts(folder) as prompts:
+            Evaluation(job, suite, items, folder, tmp_path / "cache").run(worker, prompts)
+        return int(worker.asked)
+
+    return run
+
+
+def test_the_same_weights_at_another_place_are_not_asked_again(asked: Any, tmp_path: Path) -> None:
+    assert asked(BASE) == 5
+    assert asked(BASE) == 0
+    assert asked(Path(shutil.copytree(BASE, tmp_path / "copied"))) == 0
+
+
+def test_other_weights_at_the_same_place_are(asked: Any, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(BASE, tmp_path / "model"))
+    assert asked(folder) == 5
+    changed(folder)
+    assert asked(folder) == 5
+    shutil.rmtree(folder)
+    shutil.copytree(BASE, folder)
+    assert asked(folder) == 0
