@@ -317,6 +317,16 @@ def init_job(checkpoint: str, data: str, output: str) -> None:
 
 
 @cli.command()
+@click.argument("rule", metavar="CODE|SLUG")
+def explain(rule: str) -> None:
+    """Teach what a rule is about: why it costs you, how it comes about, what to do."""
+    from modelcheck import packs
+    from modelcheck.explain import explain as manual
+
+    click.echo(manual(packs.load().checks, rule))
+
+
+@cli.command()
 def rules() -> None:
     """List every rule."""
     from modelcheck import packs
