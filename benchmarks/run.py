@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 
+import engines
 import finetune
 import fleet
 import lint
@@ -29,4 +30,4 @@ if __name__ == "__main__":
     options = parser.parse_args()
     tables = (start.rows(), lint.rows(options.tokenizer), scan.rows(), remote.rows(), templates.rows(), mend.rows())
     with others_busy() if options.loaded else nullcontext():
-        show(chain(*tables, fleet.rows(), finetune.rows()))
+        show(chain(*tables, fleet.rows(), finetune.rows(), engines.rows()))

@@ -296,27 +296,24 @@ def _variable(text: str) -> tuple[str, Any]:
 @cli.command("init-job")
 @click.argument("checkpoint")
 @click.argument("data")
-@click.option("--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write it there; must not exist.")
-def init_job(checkpoint: str, data: str, output: str | None) -> None:
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    default="modelcheck.toml",
+    show_default=True,
+    metavar="FILE",
+    help="Write it there; must not exist. - is standard output.",
+)
+def init_job(checkpoint: str, data: str, output: str) -> None:
     """Write a commented job file for fine-tuning CHECKPOINT on the rows of DATA (a file or folder)."""
     from modelcheck.finetune.init_job import init_job as text
+    from modelcheck.finetune.init_job import write
 
-    made = text(checkpoint, data, Path(output).parent if output else Path())
-    try:
-        with Path(output).open("x", encoding="utf-8") if output else click.open_file("-", "w") as stream:
-            stream.write(made)
-    except OSError as error:
-        raise UsageError(f"--output {output}: {error.strerror or error}") from None
-
-
-@cli.command()
-@click.argument("rule", metavar="CODE|SLUG")
-def explain(rule: str) -> None:
-    """Teach what a rule is about: why it costs you, how it comes about, what to do."""
-    from modelcheck import packs
-    from modelcheck.explain import explain as manual
-
-    click.echo(manual(packs.load().checks, rule))
+    if output == "-":
+        click.echo(text(checkpoint, data, Path()), nl=False)
+    else:
+        write(checkpoint, data, Path(output))
+        click.echo(f"wrote {output}: read it, then run pytest --finetune-eval {Path(output).parent}", err=True)
 
 
 @cli.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -65,11 +64,10 @@ def gate(
     from modelcheck.finetune import gate_json, report
     from modelcheck.finetune.gate_logs import Judged
     from modelcheck.finetune.gate_logs import gate as judge
-    from modelcheck.finetune.verdict import Guard, Policy
+    from modelcheck.finetune.verdict import Guard, Policy, in_ci
 
     demand = _demand(margin, min_gain, floor, ceiling)
-    in_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
-    policy = Policy(alpha=alpha, power=power, on_inconclusive=on_inconclusive, ci=in_ci)
+    policy = Policy(alpha=alpha, power=power, on_inconclusive=on_inconclusive, ci=in_ci())
     asked = demand or Guard(MARGIN)
     found = judge(Path(base), [Path(path) for path in tuned], asked, policy, Judged(metric, cluster, critical))
     if demand is None:

@@ -28,12 +28,13 @@ class JobFile(pytest.File):
         try:
             importlib.import_module("filelock")
             jobs = job_file.read_jobs(self.path)
+            made = {name: runs(self.config).of(job) for name, job in jobs.items()}
         except ImportError as lacking:
             pytest.skip(f"{lacking}: pip install 'modelcheck[finetune]'", allow_module_level=True)
         except UsageError as wrong:
             raise self.CollectError(str(wrong)) from None
-        for name, job in jobs.items():
-            yield JobCollector.from_parent(self, name=name, run=runs(self.config).of(job))
+        for name, run in made.items():
+            yield JobCollector.from_parent(self, name=name, run=run)
 
 
 class JobCollector(pytest.Collector):
@@ -57,6 +58,7 @@ class StepItem(pytest.Item):
 
     def runtest(self) -> None:
         outcome = self.parent.run.outcome(self.name)
+        runs(self.config).done()
         self.user_properties += [(f"modelcheck {name}", value) for name, value in outcome.figures.items()]
         if outcome.details:
             self.add_report_section("call", "modelcheck", outcome.details)

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 JOB_FILE, JOB_FILES = "modelcheck.toml", ".modelcheck.toml"
 CHECKPOINTS = ("config.json", "adapter_config.json")
 WARNED = "warned"
+NO_JOB = (
+    "no job was found: jobs stand in modelcheck.toml or NAME.modelcheck.toml, in a folder that pytest collects "
+    "(testpaths in its settings names others): name the file or its folder, or write one with "
+    "`modelcheck init-job BASE DATA`"
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -94,6 +99,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if config.getoption("finetune_eval"):
         from modelcheck.plugins.session import runs
 
+        if runs(config).none and not terminalreporter.stats.get("error") and not terminalreporter.stats.get("skipped"):
+            terminalreporter.write_line(NO_JOB)
+        if terminalreporter.hasmarkup:
+            for name, rows in runs(config).previews(colour=True):
+                terminalreporter.section(f"{name}: what carries loss")
+                terminalreporter.write_line(rows)
         for text in runs(config).reports():
             terminalreporter.write_line(text)
         for text in runs(config).bless(name) if (name := config.getoption("modelcheck_bless")) else ():

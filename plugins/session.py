@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,17 @@ class Runs:
         self._runs: dict[tuple[Path, str], JobRun] = {}
 
     def of(self, job: Job) -> JobRun:
-        """The run of a job."""
+        """The run of a job. Raises UsageError where another file in its folder has a job of that name."""
         key = job.file, job.name
+        for other in (run.job for run in self._runs.values()):
+            if other.name == job.name and other.file.parent == job.file.parent and other.file != job.file:
+                raise UsageError(
+                    f"{job.file}:{job.line}: job.{job.name} is in {other.file}:{other.line} too, and both would keep "
+                    f"their results in .modelcheck/{job.name}: give one of them another name, or name one file"
+                )
         if key not in self._runs:
-            self._runs[key] = JobRun(job, self._workers, self._say, aa=self._config.getoption("modelcheck_aa"))
+            aa = self._config.getoption("modelcheck_aa")
+            self._runs[key] = JobRun(job, self._workers, self._say, self._tell, aa=aa)
         return self._runs[key]
 
     def named(self, name: str) -> JobRun:
@@ -42,10 +51,31 @@ class Runs:
         return found[0]
 
     def _say(self, line: str) -> None:
-        """Where a step is, on one line of a terminal that is written over."""
+        """Where a step is, behind its name on a terminal; the next line, or what it came to, is written over it."""
         writer = self._config.get_terminal_writer()
         if writer.hasmarkup:
-            writer.write(f"\r\x1b[K{line[: writer.fullwidth - 1]}\r", flush=True)
+            room = writer.fullwidth - writer.width_of_current_line - 1
+            with self._uncaptured():
+                # Past the writer, which counts what stands in the line: the cursor is put back where it was.
+                sys.stdout.write(f"\x1b7{line[: max(0, room)]}\x1b[K\x1b8")
+                sys.stdout.flush()
+
+    def _tell(self, line: str) -> None:
+        """A line that stays, also where nobody sees a terminal; a worker of xdist has only its standard error."""
+        with self._uncaptured():
+            if hasattr(self._config, "workerinput"):
+                sys.stderr.write(f"{line}\n")
+            elif reporter := self._config.pluginmanager.get_plugin("terminalreporter"):
+                reporter.write_line(line, flush=True)
+
+    def _uncaptured(self) -> AbstractContextManager[None]:
+        """Items run while pytest keeps what is printed to itself."""
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        return capture.global_and_fixture_disabled() if capture else nullcontext()
+
+    def done(self) -> None:
+        """A step came to its end: what was said of it is no longer so."""
+        self._say("")
 
     def reports(self) -> Iterator[str]:
         """The report of every job that has a verdict, or stopped before it had one; its page is kept in its folder."""
@@ -58,6 +88,16 @@ class Runs:
                     yield f"kept in {run.keep(made)}"
                 except OSError as reason:
                     yield f"{run.job.name}: its report cannot be written: {reason}"
+
+    def previews(self, *, colour: bool) -> Iterator[tuple[str, str]]:
+        """(job, its first rows with what of them carries loss) of every job whose labels were audited."""
+        shown = ((run.job.name, run.preview(colour=colour)) for run in self._runs.values())
+        yield from ((name, rows) for name, rows in shown if rows)
+
+    @property
+    def none(self) -> bool:
+        """Whether no job was found."""
+        return not self._runs
 
     def bless(self, name: str) -> Iterator[str]:
         """Keep the answers of every job that ran as a baseline, or say why not."""

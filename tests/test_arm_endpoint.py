@@ -15,7 +15,8 @@ from finetuning import BASE
 
 from modelcheck.finetune import arms, resolved, stages, verdicts
 from modelcheck.finetune.chat import Endpoint
-from modelcheck.finetune.job import Arm, Data, Eval, Generation, Job, OpenAi, Rows, Scorer, Suite
+from modelcheck.finetune.job import Arm, Eval, Generation, Job, OpenAi, Scorer, Suite
+from modelcheck.finetune.job_rows import Data, Rows
 from modelcheck.finetune.pairing import NotComparable, check_manifests
 from modelcheck.finetune.protocol import StageError
 from modelcheck.finetune.refusals import StageFailed

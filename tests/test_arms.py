@@ -18,7 +18,8 @@ from modelcheck.errors import UsageError
 from modelcheck.finetune import arm_verdict, arms, gate_json, report
 from modelcheck.finetune.data import DataError, JobData, load
 from modelcheck.finetune.evaluation import Evaluation
-from modelcheck.finetune.job import Arm, Data, Generation, Job, Mirror, Rows, Scorer, Suite
+from modelcheck.finetune.job import Arm, Generation, Job, Scorer, Suite
+from modelcheck.finetune.job_rows import Data, Mirror, Rows
 from modelcheck.finetune.messages import message
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.report import GateReport

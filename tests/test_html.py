@@ -7,6 +7,8 @@ import json
 import pickle
 import re
 import shlex
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -59,6 +61,12 @@ def rectangles(page: Page, kind: str) -> list[tuple[float, ...]]:
     """(x, y, width, height) of the rectangles of a class."""
     found = page.all("rect", of=kind)
     return [tuple(float(e.attributes[name]) for name in ("x", "y", "width", "height")) for e in found]
+
+
+def test_imports_are_looked_up_as_before_a_picture_was_drawn() -> None:
+    program = "from modelcheck.output import picture as p; p.chart('XY'); import sys; print(*map(type, sys.meta_path))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "pygal" not in done.stdout
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""A stage that goes on talking is held to the same limits as one that is silent."""
+"""A stage's process: one that goes on talking has the limits of a silent one, and what is no interpreter is told."""
 
 from __future__ import annotations
 
@@ -52,3 +52,14 @@ def test_it_runs_into_the_timeout_of_its_job(chatterer: Worker) -> None:
     assert time.monotonic() - began < 5
     assert isinstance(answer, Failed)
     assert answer.kind == "timeout"
+
+
+def test_a_file_that_is_no_interpreter_is_told_and_no_error_of_ours(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("print()\n")
+    for mode, said in ((0o644, "is a file that may not be executed: chmod +x it"), (0o755, "Exec format error")):
+        python.chmod(mode)
+        answer = Worker(tmp_path / "log", python=str(python)).ask({"stage": "audit"}, 5)
+        assert isinstance(answer, Failed)
+        assert answer.kind == "start"
+        assert said in answer.message

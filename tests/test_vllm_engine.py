@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import json
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -18,15 +15,12 @@ from finetuning import BASE
 from modelcheck.finetune import preflight
 from modelcheck.finetune.engines import Prompt
 from modelcheck.finetune.engines.seeds import seed_of
-from modelcheck.finetune.engines.vllm_failures import remedy
 from modelcheck.finetune.identity import differences, unchecked
-from modelcheck.finetune.job import Eval, Generation, Vllm
-from modelcheck.finetune.outcome import judged
+from modelcheck.finetune.job import Eval, Generation, Train, Vllm
 from modelcheck.finetune.protocol import LibraryError, StageError
-from modelcheck.finetune.refusals import refusal
-from modelcheck.finetune.stage import Failed
 
 STOP = 2
+VLLM = Eval(backend="vllm")
 GREEDY = Generation(max_tokens=8)
 
 
@@ -98,7 +92,8 @@ def asked(module: Any, gen: Generation = GREEDY) -> Any:
 
 
 def test_settings_reach_vllm_and_what_is_left_out_is_left_to_it(module: Any) -> None:
-    told = engine(module, Vllm(max_model_len=64, enforce_eager=True, args={"quantization": "fp8"}))._llm.arguments
+    settings = Vllm(max_model_len=64, enforce_eager=True, tensor_parallel_size=2, args={"quantization": "fp8"})
+    told = engine(module, settings)._llm.arguments
     assert told == {
         "model": str(BASE),
         "dtype": "float32",
@@ -107,7 +102,7 @@ def test_settings_reach_vllm_and_what_is_left_out_is_left_to_it(module: Any) -> 
         "max_model_len": 64,
         "enforce_eager": True,
         "enable_prefix_caching": True,
-        "tensor_parallel_size": 1,
+        "tensor_parallel_size": 2,
         "quantization": "fp8",
     }
 
@@ -200,84 +195,19 @@ def test_answers_of_another_version_are_another_comparison() -> None:
     assert Eval().computing == {"backend": "transformers"}
 
 
-# ------------------------------------------------------------------ what helps
-
-MEASURED = {
-    "unknown class": (
-        "Value error, Model architectures ['FooBarForCausalLM'] are not supported for now. Supported architectures:",
-        "name a class that vLLM has",
-    ),
-    "dropped class": (
-        "Model architecture MptForCausalLM was supported in vLLM until v0.28.0, and is not supported anymore.",
-        "eval.python",
-    ),
-    "head width": ("RuntimeError: Unsupported CPU attention configuration: head_dim=16 isa=2", "heads of that width"),
-    "adapter names": (
-        "There is no module or parameter named 'base_model' in LlamaForCausalLM. The available parameters",
-        "merge, unwrap",
-    ),
-    "unmerged": ("AttributeError: QKVParallelLinear has no attribute `base_layer`", "merge, unwrap"),
-    "quantization left": (
-        "There is no module or parameter named 'layers.0.mlp.down_proj.weight'. The available parameters ... 'qzeros'",
-        "quantization_config",
-    ),
-    "more layers": ("There is no module or parameter named 'layers.1' in LlamaModel.", "two models"),
-    "width": ("RuntimeError: start (0) + length (40) exceeds dimension size (32).", "two models"),
-    "bitsandbytes": ("Unknown quantization method: bitsandbytes. Must be one of ['awq'", "plugin"),
-    "shard": ("FileNotFoundError: Weight files referenced in index but missing: {'a'}", "index.json"),
-    "longer": ("User-specified max_model_len (1024) is greater than the derived max_model_len (", "max_model_len"),
-    "prompt": ("This model's maximum context length is 512 tokens. However, your prompt contains", "max_model_len"),
-    "no memory": ("No available memory for the cache blocks. Try increasing", "VLLM_CPU_KVCACHE_SPACE"),
-    "one request": (
-        "(8192), (1.0 GiB KV cache is needed, which is larger than the available KV cache memory (0.5 GiB).",
-        "set eval.vllm.max_model_len",
-    ),
-    "device": (
-        "Free memory on device cuda:0 (10.0/80.0 GiB) on startup is less than desired GPU memory utilization (0.9",
-        "another process",
-    ),
-    "cuda": ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", "max_num_seqs"),
-    "replicas": ("LLM(data_parallel_size=2) is not supported for single-process usage and may hang.", "replicas"),
-    "rope": ("Found conflicts between 'rope_type=yarn' (modern field) and 'type=linear' (legacy field).", "rope"),
-    "heads": ("The hidden size (64) is not a multiple of the number of attention heads (3).", "num_attention_heads"),
-    "remote": ("The repository DIR contains custom code which must be executed to correctly", "trust_remote_code"),
-    "processor": ("OSError: Can't load image processor for 'DIR'.", "language_model_only"),
-    "torchvision": ("RuntimeError: operator torchvision::nms does not exist", "torchvision"),
-    "half": ("The model type 'gemma3_text' does not support float16. Reason: Numerical instability.", "bfloat16"),
-}
-
-
-@pytest.mark.parametrize(("text", "expected"), MEASURED.values(), ids=MEASURED)
-def test_a_known_failure_is_answered_with_what_helps(text: str, expected: str) -> None:
-    assert expected in str(remedy(f"INFO starting\n{text}\nEngine core initialization failed."))
-
-
-def test_an_unknown_failure_is_given_no_advice() -> None:
-    assert remedy("RuntimeError: something else") is None
-
-
-def test_a_refused_folder_is_told_with_the_finding_that_explains_it(tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(BASE, tmp_path / "folder"))
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["FSDPLlamaForCausalLM"]}))
-    said = (
-        "vLLM cannot load it: ValidationError: Model architectures ['FSDPLlamaForCausalLM'] are not supported for now."
-    )
-    answer = Failed("generate", "crashed", said, "first\nlast line of the log", tmp_path / "log")
-    failure = refusal(answer, "vllm", {"vllm": "0.32.0"}, folder)
-    outcome = judged("rehearse", failure.findings, [str(failure)])
-    assert outcome.stops
-    for part in (said, "last line of the log", "what helps: name a class", "error SRV001 vllm-architecture:"):
-        assert part in outcome.message, outcome.message
-    assert refusal(answer, "vllm", {"vllm": "0.32.0"}, BASE).findings == ()
-
-
 def test_an_interpreter_without_vllm_fails_before_anything_runs() -> None:
     def worker(**versions: str) -> Any:
         return SimpleNamespace(start=lambda stage: None, versions=versions)
 
-    job: Any = SimpleNamespace(eval=Eval(backend="vllm"))
-    training = worker(**dict.fromkeys(preflight.TRAINING, "1"))
-    [problem] = preflight._workers(job, training, worker(torch="2"))
+    def problems(python: str | None, evaluating: Any) -> list[str]:
+        job: Any = SimpleNamespace(name="tiny", eval=replace(VLLM, python=python), train=Train())
+        return list(preflight.stages(job, worker(**dict.fromkeys(preflight.TRAINING, "999")), evaluating))
+
+    [problem] = problems(None, worker(torch="2"))
+    # Not into the environment that they have: there, it would change what trainers need.
+    assert problem.startswith(
+        'eval: its interpreter lacks vllm: set [job.tiny.eval] python = "~/vllm/bin/python", an environment of its own'
+    )
+    [problem] = problems("/opt/vllm/bin/python", worker(torch="2"))
     assert problem == "eval: its interpreter lacks vllm: install vllm for it, or name another one by eval.python"
-    assert list(preflight._workers(job, training, worker(vllm="0.32.0"))) == []
+    assert problems(None, worker(vllm="0.32.0")) == []

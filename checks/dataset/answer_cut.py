@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from modelcheck.check import check
 from modelcheck.dataset.example import text_of
 from modelcheck.dataset.limit import RowLimit
-from modelcheck.facts.dataset import rows_named
 from modelcheck.facts.encoded_rows import EncodedRow, EncodedSplit
 from modelcheck.facts.tokenizer import Tokenizer
 from modelcheck.finding import Finding, Severity
@@ -53,17 +52,17 @@ def answer_cut(encoded_rows: tuple[EncodedSplit, ...], row_limit: RowLimit, toke
 
 
 def _finding(encoded: EncodedSplit, long: list[EncodedRow], limit: RowLimit, tokenizer: Tokenizer) -> Finding:
-    split, numbers = encoded.split, sorted(row.example.row for row in long)
+    split, rows = encoded.split, [row.example for row in long]
     answers = [row for row in long if row.example.answer is not None]
     gone = sum(len(row.ids) - _answer_length(row, tokenizer) >= limit.tokens for row in answers)
     what = f"the answer or the end of its turn is cut off, and in {gone} of them nothing is left of the answer"
     message = (
-        f"{encoded.of(len(long))} are longer than the {limit.tokens} tokens of {limit.source} ({rows_named(numbers)}; "
+        f"{encoded.of(len(long))} are longer than the {limit.tokens} tokens of {limit.source} ({split.named(rows)}; "
         f"the longest has {max(len(row.ids) for row in long)}), expected none: "
         f"{what if answers else 'their end is cut off'}"
     )
     severity = Severity.ERROR if limit.binding and answers else Severity.WARNING
-    return Finding(message, split.file, split.at(numbers[0]), severity)
+    return Finding(message, *split.place(rows), severity)
 
 
 def _answer_length(row: EncodedRow, tokenizer: Tokenizer) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from modelcheck.check import check
 from modelcheck.dataset.example import Example, text_of
-from modelcheck.facts.dataset import rows_named
 from modelcheck.facts.skill import Skill
 from modelcheck.finding import Finding, Severity
 
@@ -76,11 +75,11 @@ def columns_swapped(skill: Skill) -> Iterator[Finding]:
     if len(swapped) > MANY * len(looked_at):
         message = (
             f"in {len(swapped)} of {len(looked_at)} training rows the prompt reads like evaluation's answers and the "
-            f"answer like its prompts ({rows_named([row.row for row in swapped])}), expected the same way round: the "
+            f"answer like its prompts ({skill.taught.named(swapped)}), expected the same way round: the "
             "model learns to ask what it is to answer; are two columns exchanged?"
         )
         severity = Severity.ERROR if len(swapped) > NEARLY_ALL * len(looked_at) else Severity.WARNING
-        yield Finding(message, skill.taught.file, skill.taught.at(swapped[0].row), severity)
+        yield Finding(message, *skill.taught.place(swapped), severity)
 
 
 def _spread(rows: Sequence[Example]) -> Sequence[Example]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from modelcheck.check import check
 from modelcheck.dataset.example import Example, text_of
-from modelcheck.facts.dataset import Dataset, Split, rows_named
+from modelcheck.facts.dataset import Dataset, Split
 from modelcheck.facts.special_tokens import SpecialTokens
 from modelcheck.facts.tokenizer import Tokenizer
 from modelcheck.finding import Finding, Severity
@@ -60,9 +60,9 @@ def control_token_in_row(
     if (pattern := _pattern(tokenizer.special.values())) is None:
         return
     for split in dataset.splits:
-        found = {row.row: tokens for row in split.examples if (tokens := _tokens(row, pattern))}
-        yield from _findings(split, {n: tokens & framing for n, tokens in found.items()}, framing=True)
-        yield from _findings(split, {n: tokens - framing for n, tokens in found.items()}, framing=False)
+        found = [(row, tokens) for row in split.examples if (tokens := _tokens(row, pattern))]
+        yield from _findings(split, [(row, tokens & framing) for row, tokens in found], framing=True)
+        yield from _findings(split, [(row, tokens - framing) for row, tokens in found], framing=False)
 
 
 def _pattern(tokens: Collection[str]) -> re.Pattern[str] | None:
@@ -79,17 +79,18 @@ def _tokens(row: Example, pattern: re.Pattern[str]) -> set[str]:
     }
 
 
-def _findings(split: Split, found: Mapping[int, set[str]], *, framing: bool) -> Iterator[Finding]:
-    rows = [number for number, tokens in found.items() if tokens]
+def _findings(split: Split, found: Sequence[tuple[Example, set[str]]], *, framing: bool) -> Iterator[Finding]:
+    rows = [row for row, tokens in found if tokens]
     if not rows:
         return
-    tokens = ", ".join(repr(token) for token, _ in Counter(t for n in rows for t in sorted(found[n])).most_common(3))
+    counted = Counter(token for _, tokens in found for token in sorted(tokens))
+    tokens = ", ".join(repr(token) for token, _ in counted.most_common(3))
     which, severity = "special tokens", Severity.INFO
     if framing:
         which = "control tokens"
         severity = Severity.ERROR if len(rows) >= MANY * split.rows else Severity.WARNING
     message = (
-        f"{split.of(len(rows))} contain {which} as text ({tokens}; {rows_named(rows)}), expected none in the contents "
+        f"{split.of(len(rows))} contain {which} as text ({tokens}; {split.named(rows)}), expected none in the contents "
         "of messages: they are encoded as the tokens themselves" + (", and end or open a turn there" if framing else "")
     )
-    yield Finding(message, split.file, split.at(rows[0]), severity)
+    yield Finding(message, *split.place(rows), severity)

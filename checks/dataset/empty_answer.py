@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from modelcheck.check import check
 from modelcheck.dataset.example import Example, Message, text_of
-from modelcheck.facts.dataset import Dataset, rows_named
+from modelcheck.facts.dataset import Dataset
 from modelcheck.finding import Finding, Severity
 from modelcheck.render.environment import REASONING
 
@@ -42,15 +42,15 @@ def empty_answer(dataset: Dataset) -> Iterator[Finding]:
     Sources: AlpacaDataCleaned, which took rows with empty outputs out of the published set.
     """
     for split in dataset.splits:
-        rows = [row.row for row in split.examples if _has_empty_answer(row)]
+        rows = [row for row in split.examples if _has_empty_answer(row)]
         if not rows:
             continue
         message = (
-            f"{split.of(len(rows))} have an empty answer ({rows_named(rows)}), expected a text or a tool call: the "
+            f"{split.of(len(rows))} have an empty answer ({split.named(rows)}), expected a text or a tool call: the "
             "model learns to end its turn at once"
         )
         severity = Severity.ERROR if len(rows) >= MANY * split.rows else Severity.WARNING
-        yield Finding(message, split.file, split.at(rows[0]), severity)
+        yield Finding(message, *split.place(rows), severity)
 
 
 def _has_empty_answer(row: Example) -> bool:

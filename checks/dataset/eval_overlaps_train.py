@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modelcheck.check import check
-from modelcheck.facts.dataset import Dataset, rows_named
+from modelcheck.facts.dataset import Dataset
 from modelcheck.facts.leaks import Leaks
 from modelcheck.finding import Finding, Severity
 
@@ -43,10 +43,10 @@ def eval_overlaps_train(dataset: Dataset, leaks: Leaks) -> Iterator[Finding]:
     split = dataset.eval
     if split is None or not leaks.overlaps:
         return
-    first = leaks.overlaps[0]
+    first, held_out = leaks.overlaps[0], [leak.held_out for leak in leaks.overlaps]
     message = (
         f"{split.of(len(leaks.overlaps))} share {dataset.ngram} words in a row with training "
-        f"({rows_named([leak.held_out.row for leak in leaks.overlaps])}; the first with {first.trained.place}: "
+        f"({split.named(held_out)}; the first with {first.trained.place}: "
         f"'{first.shared}'), expected none: the model may know these answers from training"
     )
-    yield Finding(message, first.held_out.source, split.at(first.held_out.row))
+    yield Finding(message, *split.place(held_out))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from modelcheck.check import check
-from modelcheck.facts.dataset import Dataset, Split, rows_named
+from modelcheck.facts.dataset import Dataset, Split
 from modelcheck.facts.leaks import Leak, Leaks
 from modelcheck.finding import Finding, Severity
 
@@ -48,7 +48,7 @@ def eval_row_in_train(dataset: Dataset, leaks: Leaks) -> Iterator[Finding]:
 def _finding(split: Split, leaks: Sequence[Leak], what: str, severity: Severity) -> Finding:
     first = leaks[0]
     message = (
-        f"{split.of(len(leaks))} {what} ({rows_named([leak.held_out.row for leak in leaks])}; the first is "
+        f"{split.of(len(leaks))} {what} ({split.named([leak.held_out for leak in leaks])}; the first is "
         f"{first.trained.place}), expected none: the evaluation measures what was learned by heart"
     )
-    return Finding(message, first.held_out.source, split.at(first.held_out.row), severity)
+    return Finding(message, *split.place([leak.held_out for leak in leaks]), severity)

@@ -36,14 +36,16 @@ def few_rows(dataset: Dataset) -> Iterator[Finding]:
         null
         ```
 
-    Traps: only rows of training count; of evaluation rows, the gate says how many it needs.
+    Traps: only rows of training count, without those that a job replays; of evaluation rows, the gate says how many it
+    needs.
 
     Sources: OpenAI's fine-tuning guide (at least 10 rows, 50 to 100 as a start).
     """
     split = dataset.train
-    if split is not None and split.whole and split.rows < FEWEST:
+    rows = split.rows - dataset.replayed if split is not None else 0
+    if split is not None and split.whole and rows < FEWEST:
         message = (
-            f"there are {split.rows} training rows, expected {FEWEST} or more and {START} as a start: the model learns "
+            f"there are {rows} training rows, expected {FEWEST} or more and {START} as a start: the model learns "
             "them by heart and nothing else"
         )
         yield Finding(message, split.file)

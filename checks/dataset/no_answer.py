@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from modelcheck.check import check
 from modelcheck.dataset.example import ROLES
-from modelcheck.facts.dataset import Dataset, rows_named
+from modelcheck.facts.dataset import Dataset
 from modelcheck.finding import Finding, Severity
 
 
@@ -43,7 +43,6 @@ def no_answer(dataset: Dataset) -> Iterator[Finding]:
     without = [row for row in rows if row.answer is None]
     if not without:
         return
-    numbers = [row.row for row in without]
     if len(without) == split.rows and not any(m["role"] == "assistant" for row in rows for m in row.messages):
         message = (
             f"none of the {split.rows} training rows has an answer, expected one that ends each row: supervised "
@@ -53,7 +52,7 @@ def no_answer(dataset: Dataset) -> Iterator[Finding]:
         return
     last = without[0].messages[-1]["role"] if without[0].messages else "nothing"
     message = (
-        f"{split.of(len(without))} do not end with an answer ({rows_named(numbers)}; the first ends with {last!r}), "
+        f"{split.of(len(without))} do not end with an answer ({split.named(without)}; the first ends with {last!r}), "
         "expected a message of the assistant: no loss falls on what they end with"
     )
-    yield Finding(message, split.file, split.at(numbers[0]))
+    yield Finding(message, *split.place(without))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modelcheck.check import check
-from modelcheck.facts.dataset import rows_named
 from modelcheck.facts.encoded_rows import EncodedSplit
 from modelcheck.facts.files import shorten
 from modelcheck.finding import Finding, Severity
@@ -50,9 +49,9 @@ def row_not_rendered(encoded_rows: tuple[EncodedSplit, ...]) -> Iterator[Finding
     for encoded in encoded_rows:
         if encoded.raised and encoded.rows:
             split, (first, said) = encoded.split, encoded.raised[0]
-            numbers = sorted(row.row for row, _ in encoded.raised)
+            rows = [row for row, _ in encoded.raised]
             message = (
-                f"{encoded.of(len(numbers))} cannot be rendered ({rows_named(numbers)}; on row {first.row}: "
+                f"{encoded.of(len(rows))} cannot be rendered ({split.named(rows)}; on row {first.row}: "
                 f"{shorten(said, 120)}), expected all: the trainer stops there"
             )
-            yield Finding(message, split.file, split.at(numbers[0]))
+            yield Finding(message, *split.place(rows))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from modelcheck.check import check
-from modelcheck.dataset.example import ROLES
+from modelcheck.dataset.example import ROLES, Example
 from modelcheck.errors import did_you_mean
 from modelcheck.facts.chat_template import Template
-from modelcheck.facts.dataset import Dataset, Split, rows_named
+from modelcheck.facts.dataset import Dataset, Split
 from modelcheck.finding import Finding, Severity
 
 
@@ -45,16 +45,16 @@ def unknown_role(dataset: Dataset, chat_template: Mapping[str, Template] | None 
             if role in ROLES or f"'{role}'" in named or f'"{role}"' in named:
                 continue
             message = (
-                f"{split.of(len(rows))} have a message of role {role!r} ({rows_named(rows)}), expected one of "
+                f"{split.of(len(rows))} have a message of role {role!r} ({split.named(rows)}), expected one of "
                 f"{', '.join(sorted(ROLES))} or a role that the template names{did_you_mean(role, ROLES)}: "
                 "serving never sends such a turn, and no loss falls on its answers"
             )
-            yield Finding(message, split.file, split.at(rows[0]))
+            yield Finding(message, *split.place(rows))
 
 
-def _roles(split: Split) -> Mapping[str, list[int]]:
-    found: dict[str, list[int]] = {}
+def _roles(split: Split) -> Mapping[str, list[Example]]:
+    found: dict[str, list[Example]] = {}
     for row in split.examples:
         for role in dict.fromkeys(message["role"] for message in row.messages):
-            found.setdefault(role, []).append(row.row)
+            found.setdefault(role, []).append(row)
     return found

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from modelcheck.check import check
-from modelcheck.facts.dataset import rows_named
 from modelcheck.facts.encoded_rows import EncodedSplit
 from modelcheck.facts.tokenizer import Tokenizer
 from modelcheck.facts.untrained import Untrained
@@ -61,11 +60,11 @@ def untrained_token_in_row(
             continue
         used = Counter(i for row in encoded.rows for i in certain.intersection(row.ids))
         for number, count in sorted(used.items()):
-            rows = sorted(row.example.row for row in encoded.rows if number in row.ids)
+            rows = [row.example for row in encoded.rows if number in row.ids]
             message = (
-                f"{encoded.of(count)} use {tokenizer.token(number)!r} (id {number}; {rows_named(rows)}), whose "
-                "embedding row was never trained, expected trained tokens: the model reads noise there; train that row "
-                "too, or use another token"
+                f"{encoded.of(count)} use {tokenizer.token(number)!r} (id {number}; {encoded.split.named(rows)}), "
+                "whose embedding row was never trained, expected trained tokens: the model reads noise there; train "
+                "that row too, or use another token"
             )
             severity = Severity.ERROR if count >= MANY * len(encoded.rows) else Severity.WARNING
-            yield Finding(message, encoded.split.file, encoded.split.at(rows[0]), severity)
+            yield Finding(message, *encoded.split.place(rows), severity)

@@ -5,6 +5,7 @@ JSONL, JSON and CSV are read by the standard library, Parquet by pyarrow, what `
 
 from __future__ import annotations
 
+import codecs
 import csv
 import importlib
 import itertools
@@ -57,7 +58,10 @@ class RawRows:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which columns hold what. Without `form` and `columns` the form is recognised on the first row."""
+    """Which columns hold what. Without `form` and `columns` the form is recognised on the first row.
+
+    `cluster_key` is the setting that names the column `cluster`, for messages.
+    """
 
     form: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -65,6 +69,7 @@ class Layout:
     cluster: str | None = None
     slice: str | None = None
     critical: str | None = None
+    cluster_key: str = "cluster"
 
 
 def examples(rows: RawRows, layout: Layout) -> Iterator[Example | BadRow]:
@@ -83,15 +88,22 @@ def examples(rows: RawRows, layout: Layout) -> Iterator[Example | BadRow]:
 
 def _example(row: Row, number: int, source: str, form: str | None, layout: Layout) -> Example:
     found = parts(row, form, layout.columns)
-    more: dict[str, Any] = {
-        key: as_text(column(name, row), name) or None
-        for key, name in (("given_id", layout.id), ("cluster", layout.cluster), ("slice", layout.slice))
-        if name is not None
-    }
-    critical = layout.critical is not None and str(column(layout.critical, row)).strip().lower() in TRUE
+    named = {"id": layout.id, layout.cluster_key: layout.cluster, "slice": layout.slice, "critical": layout.critical}
+    texts = {key: as_text(_asked(key, name, row), name) or None for key, name in named.items() if name is not None}
+    more: dict[str, Any] = {"given_id": texts.get("id"), "cluster": texts.get(layout.cluster_key)}
+    more["slice"] = texts.get("slice")
+    critical = (texts.get("critical") or "").strip().lower() in TRUE
     reference = found.reference if found.reference is not None else reference_of(found.messages)
     more |= {"critical": critical, "text": found.text, "criteria": found.criteria, "fields": row}
     return Example(found.messages, number, source, reference, found.tools, **more)
+
+
+def _asked(key: str, name: str, row: Row) -> Any:
+    """The column that a setting names. Raises BadValue naming both."""
+    try:
+        return column(name, row)
+    except BadValue as problem:
+        raise BadValue(f"{problem} ({key} names it)") from None
 
 
 def open_file(path: Path, *, split: str = "train", name: str | None = None) -> RawRows:
@@ -110,6 +122,13 @@ def open_file(path: Path, *, split: str = "train", name: str | None = None) -> R
         raise UsageError(f"{shown}: rows are read from {', '.join(ENDINGS)} or a folder that `datasets` saved")
     if ending == ".parquet":
         return _parquet(path, shown)
+    try:
+        with path.open("rb") as file:
+            begin = file.read(2)
+    except OSError as error:
+        raise UsageError(f"{shown}: {error.strerror or error}") from None
+    if begin in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise UsageError(f"{shown}: is UTF-16, expected UTF-8: save it again as UTF-8")
     reader = {".csv": _csv, ".tsv": _csv, ".json": _json}.get(ending, _jsonl)
     return RawRows(shown, lambda: reader(path, shown))
 

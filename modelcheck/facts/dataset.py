@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +53,23 @@ class Split:
 
     def at(self, row: int) -> str | None:
         """Where a row begins in its file, if it has a line of its own there."""
-        return f"{row}:1" if self.file.endswith((".jsonl", ".ndjson")) else None
+        return _line(self.file, row)
+
+    def named(self, rows: Sequence[Example]) -> str:
+        """`rows 3, 7, 9 and 12 more`; those of other files than its own, such as replayed ones, with that file."""
+        files: dict[str, list[int]] = {}
+        for row in sorted(rows, key=self._order):
+            files.setdefault(row.source, []).append(row.row)
+        told = [f"{rows_named(found)}{'' if name == self.file else f' of {name}'}" for name, found in files.items()]
+        return ", ".join(told)
+
+    def place(self, rows: Iterable[Example]) -> tuple[str, str | None]:
+        """File and place of the first of these rows."""
+        first = min(rows, key=self._order)
+        return first.source, _line(first.source, first.row)
+
+    def _order(self, row: Example) -> tuple[bool, str, int]:
+        return row.source != self.file, row.source, row.row
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +77,14 @@ class Dataset:
     """Training and evaluation rows.
 
     `template_args` are set when rows are rendered, as `enable_thinking = false`; `ngram` words in a row that both
-    splits share are an overlap.
+    splits share are an overlap. `replayed` of the training rows are there against forgetting, not to be learned from.
     """
 
     train: Split | None = None
     eval: Split | None = None
     template_args: Mapping[str, Any] = field(default_factory=dict)
     ngram: int = 13
+    replayed: int = 0
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -75,8 +92,13 @@ class Dataset:
         return tuple(split for split in (self.train, self.eval) if split is not None)
 
 
+def _line(file: str, row: int) -> str | None:
+    return f"{row}:1" if file.endswith((".jsonl", ".ndjson")) else None
+
+
 def rows_named(rows: Sequence[int], most: int = 3) -> str:
-    """`row 3`, or `rows 3, 7, 9 and 12 more`."""
+    """`row 3`, or `rows 3, 7, 9 and 12 more`, in their order."""
+    rows = sorted(rows)
     shown = ", ".join(map(str, rows[:most]))
     return f"row{'s' * (len(rows) > 1)} {shown}" + (f" and {len(rows) - most} more" if len(rows) > most else "")
 

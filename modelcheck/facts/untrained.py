@@ -87,11 +87,12 @@ def untrained(embeddings: Embeddings, tokenizer: Tokenizer | None = None) -> Unt
 
 
 def _median(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The upper median along the first axis; numpy's own imports its masked arrays, which takes longer than this."""
+    """The median along the first axis; numpy's own imports its masked arrays, which takes longer than this."""
     import numpy as np
 
-    middle = len(values) // 2
-    return np.asarray(np.partition(values, middle, axis=0)[middle])
+    low, high = (len(values) - 1) // 2, len(values) // 2
+    ordered = np.partition(values, (low, high), axis=0)
+    return np.asarray((ordered[low] + ordered[high]) / 2)
 
 
 def _identical(embeddings: Embeddings, living: NDArray[np.bool_]) -> tuple[frozenset[int], ...]:

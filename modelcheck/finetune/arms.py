@@ -87,12 +87,13 @@ def question(row: Example) -> str:
     return json.dumps(_parted(row.prompt)[1], sort_keys=True, default=str)
 
 
-def problems(job: Job) -> Iterator[str]:
-    """What of the arms is not there: a system prompt's file, a model, a server."""
+def problems(job: Job, *, fetch: bool = True) -> Iterator[str]:
+    """What of the arms is not there: a system prompt's file, a model, which is fetched if it may be, a server."""
     for arm in job.arms:
         try:
             _system(arm)
-            folder(arm, Path())
+            if fetch:
+                folder(arm, Path())
         except UsageError as reason:
             yield str(reason)
         yield from arm_endpoint.problems(arm, job)
@@ -112,12 +113,7 @@ def check_prompts(arm: Arm, asks: Asking, evaluation: Evaluation, prompts: Promp
                 f"arm {arm.name}: the chat template of {prompts.folder} leaves the system prompt out, so the model "
                 "would answer without it: use a template that renders system messages, or drop the arm"
             )
-    longest, answer = max(map(len, evaluation.ids(prompts))), evaluation.job.eval.gen.max_tokens
-    if prompts.positions is not None and longest + answer > prompts.positions:
-        raise UsageError(
-            f"arm {arm.name}: its longest prompt has {longest} tokens and eval.gen.max_tokens is {answer}, but "
-            f"{prompts.folder} was made for {prompts.positions} positions: take fewer shots or a shorter context"
-        )
+    evaluation.check_length(prompts, f"arm {arm.name}", "take fewer shots or a shorter context")
 
 
 def differing(arm: Arm) -> tuple[str, ...]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from modelcheck.dataset.example import BadRow, Example
 from modelcheck.dataset.read import Layout, RawRows, examples, open_file, open_hub
 from modelcheck.errors import UsageError
-from modelcheck.finetune.job import Job, Mirror, Replay, Rows, Suite
+from modelcheck.facts.dataset import rows_named
+from modelcheck.finetune.job import Job, Suite
+from modelcheck.finetune.job_rows import Mirror, Replay, Rows
 from modelcheck.finetune.scorers import lm_eval
 
 # Bad rows of one file that a message lists.
@@ -57,7 +59,7 @@ def load(job: Job) -> JobData:
 
     def read(rows: Rows, *, items: bool = False) -> Examples:
         try:
-            found = read_rows(rows)
+            found = read_rows(rows, "gate.cluster" if rows.cluster == job.gate.cluster else "cluster")
             return _distinct(found) if items else found
         except UsageError as error:
             problems.append(str(error))
@@ -82,14 +84,28 @@ def load(job: Job) -> JobData:
     return JobData(mixed(own, replayed, job.data.replay), own, len(replayed), held_out, mirror, suites)
 
 
-def read_rows(rows: Rows) -> Examples:
-    """The rows of one place as conversations. Raises DataError naming file and row, UsageError for the file itself."""
-    found = [*examples(_opened(rows), _layout(rows))]
-    bad = [str(row) for row in found if isinstance(row, BadRow)]
-    bad += [_no_conversation(row) for row in found if isinstance(row, Example) and not row.messages]
+def named_rows(job: Job) -> dict[str, Rows]:
+    """{key below the job's table: the rows that it names}."""
+    named = {"data.train": job.data.train, "data.eval": job.data.eval}
+    named |= {"data.replay": job.data.replay.rows if job.data.replay else None}
+    named |= {f"suite[{i}].data": s.data for i, s in enumerate(job.suites, 1) if isinstance(s.data, Rows)}
+    return {key: rows for key, rows in named.items() if rows is not None}
+
+
+def read_rows(rows: Rows, cluster: str = "cluster") -> Examples:
+    """The rows of one place as conversations; `cluster` is the key of the job that named that column.
+
+    Raises DataError naming file and row, UsageError for the file itself.
+    """
+    found = [*examples(_opened(rows), _layout(rows, cluster))]
+    bad: dict[str, list[BadRow | Example]] = {}
+    for row in found:
+        if isinstance(row, BadRow) or not row.messages:
+            bad.setdefault(row.problem if isinstance(row, BadRow) else _no_conversation(row), []).append(row)
     if bad:
-        more = [f"{rows.name}: and {len(bad) - MOST_SHOWN} more bad rows"] if len(bad) > MOST_SHOWN else []
-        raise DataError("\n".join([*bad[:MOST_SHOWN], *more]))
+        told = [_told(problem, wrong, len(found)) for problem, wrong in bad.items()]
+        more = [f"{rows.name}: and {len(bad) - MOST_SHOWN} other problems"] if len(bad) > MOST_SHOWN else []
+        raise DataError("\n".join([*told[:MOST_SHOWN], *more]))
     if not found:
         raise DataError(f"{rows.name}: holds no row")
     return tuple(row for row in found if isinstance(row, Example))
@@ -107,13 +123,19 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def _layout(rows: Rows) -> Layout:
-    return Layout(rows.form, rows.columns, rows.id, rows.cluster, rows.slice, rows.critical)
+def _layout(rows: Rows, cluster: str) -> Layout:
+    return Layout(rows.form, rows.columns, rows.id, rows.cluster, rows.slice, rows.critical, cluster)
 
 
 def _no_conversation(example: Example) -> str:
     what = "is a text without roles" if example.text is not None else "has no message"
-    return f"{example.place}: {what}, expected a conversation: name its prompt and answer with columns"
+    return f"{what}, expected a conversation: name its prompt and answer with columns"
+
+
+def _told(problem: str, rows: Sequence[BadRow | Example], of: int) -> str:
+    """One problem of several rows in one line."""
+    which = f"all {of} rows" if len(rows) == of > 1 else rows_named([row.row for row in rows])
+    return f"{rows[0].source}, {which}: {problem}"
 
 
 def _distinct(items: Sequence[Example]) -> Examples:

@@ -25,10 +25,11 @@ EXACT, OVERLAP = "eval-row-in-train", "eval-overlaps-train"
 
 def facts(job: Job, data: JobData) -> dict[str, Any]:
     """What the job says in the place of facts of the same names: all of its rows, where they are cut, the template."""
-    train = Split("train", job.data.train.name, data.train)
-    held_out = Split("eval", job.data.eval.name if job.data.eval else "the suites", data.held_out)
+    train = Split("train", data.own[0].source, data.train)
+    held_out = Split("eval", data.eval[0].source if data.eval else "the suites", data.held_out)
+    theirs = held_out if data.held_out else None
     given: dict[str, Any] = {
-        "dataset": Dataset(train, held_out if data.held_out else None, job.eval.template_args, job.data.leakage.ngram),
+        "dataset": Dataset(train, theirs, job.eval.template_args, job.data.leakage.ngram, data.replayed),
         "skill": _skill(job, data),
         "row_limit": RowLimit(job.data.max_length, "data.max_length", binding=job.data.on_truncate == "error"),
     }
@@ -41,7 +42,7 @@ def _skill(job: Job, data: JobData) -> Skill:
     """The rows that are not replayed, and what the targets ask."""
     targets = (suite for suite in job.suites if suite.role == "target" and suite.data not in ("eval", "mirror"))
     asked = data.eval + tuple(row for suite in targets for row in data.suites[suite.name])
-    return Skill(Split("train", job.data.train.name, data.own), Split("eval", "the targets", asked))
+    return Skill(Split("train", data.own[0].source, data.own), Split("eval", "the targets", asked))
 
 
 def template_of(file: Path) -> dict[str, Template]:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck.dataset.example import Example, Message, text_of
-from modelcheck.errors import UsageError
+from modelcheck.errors import UsageError, did_you_mean
 from modelcheck.finetune import samples, thinking
 from modelcheck.finetune.identity import content
 from modelcheck.finetune.job import Job, Suite
+from modelcheck.finetune.lock import Lock
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.refusals import StageFailed, refusal
 from modelcheck.finetune.samples import COUNTED, Sample
@@ -61,25 +62,30 @@ class Evaluation:
     cache: Path
     chat: Callable[[Example], Sequence[Message]] = attrgetter("prompt")
 
-    def run(self, worker: Worker, prompts: Prompts | None, say: Callable[[str], None] = lambda _: None) -> Evaluated:
+    def run(
+        self,
+        worker: Worker,
+        prompts: Prompts | None,
+        say: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> Evaluated:
         """Answer what is not answered yet; there are no `prompts` of a model without a folder.
 
+        `say` gets how far it is, `tell` whoever is waited for.
         Raises StageFailed where the engine gives up.
         """
-        from filelock import FileLock
-
         ids = self.ids(prompts) if prompts else [[] for _ in self.items]
         asked = dict(zip((item.id for item in self.items), ids, strict=True))
         if (failed := worker.start("generate")) is not None:
             raise StageFailed(str(failed))
-        score = self._scorer()
+        score = scorer_of(self.job, self.suite, self.cache)
         manifest = self._manifest(asked, prompts, score, worker.versions)
         # More repeats are more lines of the same file, not another one.
         place = self.cache / digest(manifest)[:24]
         path, loaded = place / "samples.jsonl", place / "loaded.json"
         place.mkdir(parents=True, exist_ok=True)
         # Jobs share what models have answered: two of them, in two processes, may ask for the same.
-        with FileLock(place / "lock"):
+        with Lock(place / "lock", tell):
             known = samples.present(path)
             missing = [key for key in self._keys() if key not in known]
             if missing:
@@ -92,6 +98,16 @@ class Evaluation:
         if any(item.tools for item in self.items):
             return [prompts.ids([self.chat(item)], **_tools(item))[0] for item in self.items]
         return prompts.ids([self.chat(item) for item in self.items])
+
+    def check_length(self, prompts: Prompts, who: str, remedy: str) -> None:
+        """Raise UsageError where prompt and answer are more tokens than the model was made for."""
+        limit, answer = prompts.positions, self.job.eval.gen.max_tokens
+        longest = max(map(len, self.ids(prompts))) if limit is not None else 0
+        if limit is not None and longest + answer > limit:
+            raise UsageError(
+                f"{who}: its longest prompt has {longest} tokens and eval.gen.max_tokens is {answer}, but "
+                f"{prompts.folder} was made for {limit} positions: {remedy}"
+            )
 
     def _keys(self) -> list[tuple[str, int]]:
         return [(item.id, repeat) for repeat in range(self.job.eval.runs) for item in self.items]
@@ -152,14 +168,7 @@ class Evaluation:
         if waiting:
             keep()
         if isinstance(answer, Failed):
-            if self.folder is None:
-                raise StageFailed(str(answer))
-            raise refusal(answer, self.job.eval.backend, worker.versions, self.folder)
-
-    def _scorer(self) -> Score:
-        if (beside := str(self.job.file.parent)) not in sys.path:
-            sys.path.append(beside)  # where a scorer of the job's own lies
-        return scorer(self.suite.scorer.settings, self.job.place(self.suite), self.cache)
+            raise refusal(answer, self.job.eval, worker.versions, self.folder)
 
     def _samples(
         self,
@@ -176,6 +185,13 @@ class Evaluation:
         scores = score.many([*zip(texts, items, strict=True)])
         together = zip(answers, items, texts, scores, strict=True)
         return [_sample(answer, item, text, scored, asked[item.id]) for answer, item, text, scored in together]
+
+
+def scorer_of(job: Job, suite: Suite, cache: Path | None = None) -> Score:
+    """The scorer of a suite. Raises UsageError for what of it is not there."""
+    if (beside := str(job.file.parent)) not in sys.path:
+        sys.path.append(beside)  # where a scorer of the job's own lies
+    return scorer(suite.scorer.settings, job.place(suite), cache)
 
 
 def _sample(answer: Mapping[str, Any], item: Example, text: str, scored: Scored, prompt_ids: Sequence[int]) -> Sample:
@@ -240,7 +256,13 @@ def _tools(item: Example) -> dict[str, Any]:
 
 def base_folder(job: Job) -> Path:
     """The base model's folder; a hub id is fetched whole. Raises UsageError where there is none."""
-    return model_folder(job.base, job.revision, "base")
+    try:
+        return model_folder(job.base, job.revision, "base")
+    except UsageError as reason:
+        tried = Path(job.file.parent, job.base)
+        beside = tried.parent.iterdir() if tried.parent.is_dir() else ()
+        near = did_you_mean(tried.name, [path.name for path in beside if (path / "config.json").is_file()])
+        raise UsageError(f"{reason}; nor is there a folder {tried}{near}") from None
 
 
 def model_folder(model: str, revision: str | None, key: str) -> Path:
@@ -248,11 +270,13 @@ def model_folder(model: str, revision: str | None, key: str) -> Path:
     place = Path(model)
     if place.is_dir():
         return place
+    if place.is_absolute():
+        raise UsageError(f"{key} = {model!r} is no folder")
     try:
         from huggingface_hub import snapshot_download
 
         return Path(snapshot_download(model, revision=revision))
-    except (ImportError, OSError, ValueError) as error:
+    except Exception as error:  # the hub's client raises what its own libraries do
         raise UsageError(f"{key} = {model!r} is no folder and cannot be fetched: {error}") from None
 
 

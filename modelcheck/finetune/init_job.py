@@ -22,6 +22,7 @@ from modelcheck.engine import Options
 from modelcheck.errors import UsageError
 from modelcheck.fact import Unavailable
 from modelcheck.facts.dataset import Dataset, Split
+from modelcheck.finetune.job_file import is_job_file
 from modelcheck.render.renderer import Renderer
 from modelcheck.resolver import Resolver
 from modelcheck.sources.local import LocalFolder
@@ -111,7 +112,8 @@ def init_job(checkpoint: str, data: str, beside: Path) -> str:
         train=f"train = {_place(TRAIN, rows, beside)}  # {'' if train.whole else 'more than '}{train.rows} rows",
         held_out=_held_out(rows, splits, beside),
         columns=columns,
-        mirror=min(100, max(1, train.rows // 4)),
+        # A suite on the mirror needs as many items as there are, a sample beside others does not.
+        mirror=min(100, max(1, train.rows // 4) if EVAL in rows else train.rows),
         max_length=_rounded(longest, 64) or 2048,
         longest=f"  # the longest row has {longest} tokens" if longest else f"  # not measured: {known.why_not}",
         lr="2e-4" if 0 < known.parameters < 1e9 else "1e-4",
@@ -122,6 +124,20 @@ def init_job(checkpoint: str, data: str, beside: Path) -> str:
         suite_data="eval" if EVAL in rows else "mirror",
         scorer=_scorer(train.examples),
     )
+
+
+def write(checkpoint: str, data: str, file: Path) -> None:
+    """Write the job file. Raises UsageError where pytest would not find it, or something is there already."""
+    if not is_job_file(file):
+        raise UsageError(f"--output {file}: a job file is called modelcheck.toml or NAME.modelcheck.toml")
+    made = init_job(checkpoint, data, file.parent)
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(made)
+    except FileExistsError:
+        raise UsageError(f"{file} is there already: name another file, --output NAME.modelcheck.toml") from None
+    except OSError as error:
+        raise UsageError(f"--output {file}: {error.strerror or error}") from None
 
 
 def _columns(rows: RawRows) -> tuple[str, Layout]:

@@ -12,71 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck.finetune.chat.endpoint import Endpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Where rows come from: a file or folder (`path`), or a data set of the hub (`hf` with `split` and `revision`).
-
-    `id`, `cluster`, `slice` and `critical` name columns; `columns` maps the parts of an example to column names or to
-    templates such as `{title}: {question}`, and `form` names the form of the rows where it shall not be recognised.
-    """
-
-    path: Path | None = None
-    hf: str | None = None
-    split: str = "train"
-    revision: str | None = None
-    form: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    id: str | None = None
-    cluster: str | None = None
-    slice: str | None = None
-    critical: str | None = None
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return str(self.path) if self.path else f"{self.hf} ({self.split})"
-
-
-@dataclass(frozen=True, slots=True)
-class Mirror:
-    """A verbatim part of the training rows that is evaluated too: `sample` rows, drawn by `seed`."""
-
-    sample: int = 100
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """Rows against forgetting, mixed into training: `ratio` of them for each training row, drawn by `seed`."""
-
-    rows: Rows
-    ratio: float = 0.3
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Leakage:
-    """What evaluation rows that are in training do, each `error`, `warn` or `off`; `ngram` is a length in words."""
-
-    exact: str = "error"
-    ngram: int = 13
-    ngram_action: str = "warn"
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """The rows of a job. `template` is `tokenizer` or a file; `max_length` counts tokens of a rendered row."""
-
-    train: Rows
-    eval: Rows | None = None
-    mirror: Mirror | None = None
-    replay: Replay | None = None
-    leakage: Leakage = Leakage()
-    template: Path | str = "tokenizer"
-    max_length: int = 2048
-    on_truncate: str = "error"
+from modelcheck.finetune.job_rows import Data, Rows
+from modelcheck.finetune.plain import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +168,11 @@ class Eval:
     python: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
+    def served_by(self, program: str) -> bool:
+        """Whether a server answers that the job starts with a command of words that name the program."""
+        serve = self.openai.serve if self.openai and self.backend == "openai" else None
+        return serve is not None and any(program in word for word in serve.words)
+
     @property
     def engine(self) -> dict[str, Any]:
         """What an engine is told besides the model: its name, and its options."""
@@ -356,7 +298,8 @@ class Gate:
 class Job:
     """One `[job.NAME]` of `file`. `base` is a folder's absolute path or a hub id; `timeout` is for each stage.
 
-    `warnings` is what the file's reader found unwise but not wrong, `lines` where it found the scorer of each suite.
+    `warnings` is what the file's reader found unwise but not wrong, `moving` are the models whose name may stand for
+    other weights tomorrow, both in words. `lines` is {key below the job's table: its line}.
     """
 
     name: str
@@ -374,21 +317,24 @@ class Job:
     isolation: str = "subprocess"
     timeout: float = 7200.0
     warnings: tuple[str, ...] = ()
-    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
+    moving: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+
+    def at(self, key: str) -> str:
+        """Where the file says something, for messages: `modelcheck.toml:12: job.rugby.train.args`."""
+        return f"{self.file}:{self._line(key)}: job.{self.name}.{key}"
 
     def place(self, suite: Suite) -> str:
         """Where a suite's scorer stands, as messages about it begin."""
-        return f"{self.file}:{self.lines.get(suite.name, self.line)}: suite {suite.name}"
+        number = next((i for i, own in enumerate(self.suites, 1) if own.name == suite.name), 0)
+        return f"{self.file}:{self._line(f'suite[{number}].scorer')}: suite {suite.name}"
+
+    def _line(self, key: str) -> int:
+        while key and key not in self.lines:
+            key = key.rpartition(".")[0]
+        return self.lines.get(key, self.line)
 
     def plain(self) -> dict[str, Any]:
         """The job as JSON can hold it: what workers are told and what hashes are taken of."""
-        made: dict[str, Any] = _plain(dataclasses.asdict(self))
+        made: dict[str, Any] = plain(dataclasses.asdict(self))
         return made
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value

@@ -12,13 +12,16 @@ from typing import Any
 
 from modelcheck.errors import UsageError
 from modelcheck.finetune import schema
-from modelcheck.finetune.job import Arm, Data, Gate, Job, Rows, Scorer, Suite
+from modelcheck.finetune.job import Arm, Gate, Job, Scorer, Suite
+from modelcheck.finetune.job_rows import Data, Rows
 from modelcheck.finetune.kinds import Reader, Wrong
 from modelcheck.finetune.serving import settings as serving
 from modelcheck.finetune.toml_lines import Place, lines
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+# A value that may have been meant as a text.
+BARE = re.compile(r"[\w.\"-]+\s*=\s*(?!(true|false)\b)[A-Za-z_./][^\"']*")
 # What each role must say, and what it may say besides.
 BOUNDS = {"target": ("min_gain",), "guard": ("margin",), "floor": ("min", "max")}
 # What an arm changes, and the keys that say nothing without another.
@@ -52,13 +55,20 @@ def read_jobs(path: Path) -> dict[str, Job]:
     except UnicodeDecodeError as error:
         raise JobFileError([f"{path}: is not UTF-8: {error.reason} at byte {error.start}"]) from None
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line ([0-9]+)", str(error))
-        raise JobFileError([f"{path}:{line[1] if line else 1}: is no TOML: {error}"]) from None
+        raise JobFileError([_no_toml(path, text, str(error))]) from None
     reader = Reader(path, lines(text))
     jobs = dict(_jobs(document, reader))
     if reader.errors:
         raise JobFileError(text for _, text in sorted(reader.errors))
     return jobs
+
+
+def _no_toml(path: Path, text: str, problem: str) -> str:
+    found = re.search(r"line ([0-9]+)", problem)
+    number = int(found[1]) if found else len(text.splitlines()) or 1
+    line = next(iter(text.splitlines()[number - 1 : number]), "").strip()
+    quotes = "; a text is written in quotes" if BARE.fullmatch(line) else ""
+    return f"{path}:{number}: is no TOML: {problem}: {line}{quotes}"
 
 
 def _jobs(document: Mapping[str, Any], reader: Reader) -> Iterator[tuple[str, Job]]:
@@ -90,8 +100,8 @@ def _job(name: str, table: Mapping[str, Any], reader: Reader, at: Place) -> Job 
     settings = {key: value for key, value in values.items() if key not in ("base", "data", "suite", "arm")}
     base = _base(values["base"], reader)
     job = Job(name, reader.file, reader.line(at), base, data, tuple(suites), tuple(arms), **settings)
-    scorers = {suite.name: reader.line((*at, "suite", i, "scorer")) for i, suite in enumerate(suites)}
-    return dataclasses.replace(job, warnings=tuple(_warnings(job)), lines=scorers)
+    job = dataclasses.replace(job, lines=reader.below(at))
+    return dataclasses.replace(job, warnings=tuple(_warnings(job)), moving=tuple(_moving(job)))
 
 
 def _base(base: str, reader: Reader) -> str:
@@ -236,10 +246,18 @@ def _warnings(job: Job) -> Iterator[str]:
     place = f"{job.file}:{job.line}: job.{job.name}"
     if not any(suite.role == "guard" for suite in job.suites):
         yield f"{place}: no suite is a guard: what the model could do before may be lost unseen"
+    if all(suite.data == "mirror" for suite in job.suites):
+        yield f"{place}: every suite is on trained rows: what was learned by heart passes too; bring rows as data.eval"
+    if job.train.schedule.warmup + job.train.schedule.anneal_last > 1:
+        yield f"{job.at('train.schedule')}: warmup and anneal_last are more than the whole run"
+
+
+def _moving(job: Job) -> Iterator[str]:
     models = {"base": (job.base, job.revision)}
     models |= {f"arm {arm.name}: model": (arm.model, arm.revision) for arm in job.arms if arm.model}
     for key, (model, revision) in models.items():
         if not Path(model).is_absolute() and not COMMIT.fullmatch(revision or ""):
-            yield f'{place}: {key} "{model}" has no commit as revision: its weights may change between two runs'
-    if job.train.schedule.warmup + job.train.schedule.anneal_last > 1:
-        yield f"{place}.train.schedule: warmup and anneal_last are more than the whole run"
+            yield (
+                f'{job.file}:{job.line}: job.{job.name}: {key} "{model}" has no commit as revision: its weights may '
+                "change between two runs"
+            )

@@ -32,12 +32,16 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of a job file: the class that it becomes and the kinds of its keys; `later` are keys to come."""
+    """A table of a job file: the class that it becomes and the kinds of its keys.
+
+    `later` are keys to come, `elsewhere` what is said to those that stand in another place.
+    """
 
     make: Callable[..., Any]
     keys: Mapping[str, Kind]
     required: tuple[str, ...] = ()
     later: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
 
 class Reader:
@@ -52,6 +56,10 @@ class Reader:
         while at and at not in self._lines:
             at = at[:-1]
         return self._lines.get(at, 1)
+
+    def below(self, at: Place) -> dict[str, int]:
+        """{key below a table, dotted: its line}."""
+        return {dotted(place[len(at) :]): line for place, line in self._lines.items() if place[: len(at)] == at}
 
     def say(self, at: Place, problem: str) -> None:
         """Note what is wrong with a place."""
@@ -76,6 +84,8 @@ class Reader:
                     values[key] = None
             elif key in table.later:
                 self.say((*at, key), f"{table.later[key]} is not available yet")
+            elif key in table.elsewhere:
+                self.say((*at, key), table.elsewhere[key])
             else:
                 near = did_you_mean(key, table.keys)
                 self.say((*at, key), f"unknown key{near}; known are {', '.join(table.keys)}")

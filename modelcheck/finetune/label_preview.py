@@ -50,18 +50,22 @@ class LabelledRow:
 
 
 def terminal(rows: Preview, *, colour: bool) -> str:
-    """The rows as text: tokens that carry loss in green, or in brackets where there is no colour."""
-    return "\n".join(line for row in rows for line in _lines(row, colour=colour))
+    """The rows as text: tokens that carry loss in green, or in brackets where there is no colour.
+
+    Of a long row, the tokens around the first that carries loss.
+    """
+    return "\n".join(line for row in labelled(rows, ()) for line in _lines(row.excerpt(), colour=colour))
 
 
-def _lines(row: Mapping[str, Any], *, colour: bool) -> Iterator[str]:
-    yield f"row {row['row']}: {sum(row['supervised'])} of {len(row['ids'])} tokens carry loss"
-    pieces = []
-    for loss, tokens in groupby(zip(row["texts"], row["supervised"], strict=True), key=lambda pair: pair[1]):
-        text = "".join(_visible(text) for text, _ in tokens)
+def _lines(row: LabelledRow, *, colour: bool) -> Iterator[str]:
+    yield f"row {row.row}: {row.supervised} of {row.length} tokens carry loss"
+    pieces = [f"({row.before} more) "] if row.before else []
+    for loss, tokens in groupby(row.tokens, key=lambda token: bool(token.kind)):
+        text = "".join(token.text for token in tokens)
         pieces.append(
             click.style(text, fg="green", bold=True) if loss and colour else f"{OPEN}{text}{CLOSE}" if loss else text
         )
+    pieces += [f" ({row.after} more)"] if row.after else []
     yield from ("".join(pieces).splitlines())
     yield ""
 

@@ -34,10 +34,16 @@ class Outcome:
         return self.verdict in (FAILED, BLOCKED)
 
 
-def judged(item: str, findings: Iterable[Finding], problems: Iterable[str], details: str = "") -> Outcome:
-    """The outcome of findings and of problems that are no rule's: an error or a problem fails, a warning warns."""
+def judged(
+    item: str,
+    findings: Iterable[Finding],
+    problems: Iterable[str],
+    details: str = "",
+    warnings: Iterable[str] = (),
+) -> Outcome:
+    """The outcome of findings and of what is no rule's: an error or a problem fails, a warning warns."""
     found, wrong = tuple(dict.fromkeys(findings)), list(dict.fromkeys(problems))
-    lines = [*wrong, *(_line(f) for f in found if f.severity >= Severity.WARNING)]
+    lines = [*wrong, *(_line(f) for f in found if f.severity >= Severity.WARNING), *warnings]
     failed = wrong or any(f.severity is Severity.ERROR for f in found)
     verdict = FAILED if failed else WARNED if lines else PASSED
     return Outcome(item, verdict, "\n".join(lines), details, found)

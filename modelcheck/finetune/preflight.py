@@ -3,37 +3,53 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import requires
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError
-from modelcheck.finetune.evaluation import base_folder
-from modelcheck.finetune.job import Job, Rows
+from modelcheck.finetune import arms, hub, room
+from modelcheck.finetune.data import named_rows
+from modelcheck.finetune.evaluation import base_folder, scorer_of
+from modelcheck.finetune.identity import MADE_OF
+from modelcheck.finetune.job import Job
 from modelcheck.finetune.serving import settings as serving
 from modelcheck.finetune.stage import Failed, Worker
 from modelcheck.finetune.work import Work
 
-# Adapter, two checkpoints with their optimizer, the merged model and the one being written, over the base's size.
-COPIES = 3
-LEAST = 200 << 20
-TRAINING = ("torch", "transformers", "trl", "peft", "datasets")
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
+TRAINING = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "tensorboard")
 EVALUATING = {
     "transformers": ("torch", "transformers"),
     "vllm": ("vllm",),
     "openai": ("openai", "transformers"),
 }
 INSTALLED = {"vllm": "vllm", "openai": "modelcheck[openai]"}
+# Those whose making asks somebody else, or reads what is data: they are tried elsewhere.
+TRIED_ELSEWHERE = ("judge", "lm_eval")
+
+
 TRIAL = Example(({"role": "user", "content": "What is 2 + 2?"},), 1, "preflight")
 
 
 def problems(work: Work, training: Worker, evaluating: Worker) -> list[str]:
     """What would stop the job later, in words that say what to do."""
-    job = work.job
-    found = [*_base_and_disk(job, work.root), *_workers(job, training, evaluating), *serving.problems(job.eval)]
+    job, unusable = work.job, [*room.unusable(work.root)]
+    coming, unreachable = hub.rows(job)
+    full = [*room.problems(job, work.root, [*coming, *hub.models(job)])]
+    # What is not there yet is fetched only where there is room for it.
+    models = [*_base(job, fetch=not full), *serving.problems(job.eval)]
+    staged = [*(interpreters if unusable else stages)(job, training, evaluating)]
+    asked = [] if unusable else work.wrong_arguments()
     # What keeps the engine from asking is said already.
-    return [*_data(job), *(found or _unanswered(work))]
+    trial = [] if unusable or full or models or staged else [*_unanswered(work)]
+    read = [*_files(job), *unreachable, *_scorers(job), *arms.problems(job, fetch=not full)]
+    return [*unusable, *full, *read, *models, *staged, *asked, *trial]
 
 
 def _unanswered(work: Work) -> Iterator[str]:
@@ -51,48 +67,86 @@ def _unanswered(work: Work) -> Iterator[str]:
         yield f"eval.openai: {reason}"
 
 
-def _data(job: Job) -> Iterator[str]:
-    named = {"data.train": job.data.train, "data.eval": job.data.eval}
-    named |= {"data.replay": job.data.replay.rows if job.data.replay else None}
-    named |= {f"suite {suite.name}": suite.data for suite in job.suites if isinstance(suite.data, Rows)}
-    for key, rows in named.items():
-        if rows and rows.path and not os.access(rows.path, os.R_OK):
-            yield f"{key}: {rows.path} cannot be read: name a file that is there, relative to {job.file}"
-    if job.data.mirror and not any(suite.data == "eval" for suite in job.suites):
-        yield f"{job.file}:{job.line}: data.mirror is compared with a suite on data.eval, and there is none: add one"
+def _files(job: Job) -> Iterator[str]:
+    for key, rows in named_rows(job).items():
+        if rows.path and not os.access(rows.path, os.R_OK):
+            yield f"{job.at(key)}: {rows.path} cannot be read: name a file that is there, relative to {job.file}"
+    if job.data.mirror and not any(suite.data in ("eval", "mirror") for suite in job.suites):
+        yield f"{job.at('data.mirror')}: is compared with a suite on data.eval, and there is none: add one"
     if isinstance(job.data.template, Path) and not os.access(job.data.template, os.R_OK):
-        yield f"data.template: {job.data.template} cannot be read"
+        yield f"{job.at('data.template')}: {job.data.template} cannot be read"
 
 
-def _base_and_disk(job: Job, root: Path) -> Iterator[str]:
-    size = LEAST
+def _scorers(job: Job) -> Iterator[str]:
+    for suite in job.suites:
+        if suite.scorer.type not in TRIED_ELSEWHERE:
+            try:
+                scorer_of(job, suite)
+            except UsageError as reason:
+                yield str(reason)
+
+
+def _base(job: Job, *, fetch: bool) -> Iterator[str]:
+    if not (fetch or Path(job.base).is_absolute()):
+        return
     try:
         folder = base_folder(job)
-        size += COPIES * sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-        if not any(folder.glob("*.safetensors")):
-            yield f"base: {folder} holds no safetensors files; save the model as safetensors"
     except UsageError as reason:
-        yield str(reason)
-    free = shutil.disk_usage(_existing(root)).free
-    if free < size:
-        yield f"{root}: {free / 1e9:.1f} GB free, about {size / 1e9:.1f} GB needed: free some, or move the job file"
-    if not os.access(_existing(root), os.W_OK):
-        yield f"{root}: cannot be written: results are kept beside the job file"
+        yield f"{job.at('base')}: {reason}"
+        return
+    weights = [*folder.glob("*.safetensors")]
+    if not weights:
+        yield f"{job.at('base')}: {folder} holds no safetensors files; save the model as safetensors"
+    for path in sorted([*weights, *(path for path in folder.glob("*") if path.suffix in MADE_OF)]):
+        if not os.access(path, os.R_OK):
+            yield f"{job.at('base')}: {path} cannot be read: fetch or copy the model again, or change the permissions"
 
 
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)
+def stages(job: Job, training: Worker, evaluating: Worker) -> Iterator[str]:
+    """What the interpreters of the stages lack, each started and asked; where it is no interpreter, that."""
+    needed = [name for name in TRAINING if name != "tensorboard" or name in job.train.report_to]
+    yield from _lacking("train", training, needed, "finetune", job)
+    extra = "openai" if job.eval.backend == "openai" else "finetune"
+    yield from _lacking("eval", evaluating, EVALUATING[job.eval.backend], extra, job)
 
 
-def _workers(job: Job, training: Worker, evaluating: Worker) -> Iterator[str]:
-    needed = EVALUATING.get(job.eval.backend, ())
-    for stage, worker, modules in (("train", training, TRAINING), ("eval", evaluating, needed)):
-        if isinstance(started := worker.start(stage), Failed):
-            yield str(started)
-            continue
-        if lacking := [name for name in modules if name not in worker.versions]:
-            what = INSTALLED.get(lacking[0], "modelcheck[finetune]")
+def interpreters(_: Job, training: Worker, evaluating: Worker) -> Iterator[str]:
+    """Which stages have no interpreter, where nothing can be started yet."""
+    for stage, worker in (("train", training), ("eval", evaluating)):
+        if why := worker.missing():
+            yield f"{stage}: {why}"
+
+
+def _lacking(stage: str, worker: Worker, modules: Sequence[str], extra: str, job: Job) -> Iterator[str]:
+    if isinstance(started := worker.start(stage), Failed):
+        yield str(started)
+        return
+    if lacking := [name for name in modules if name not in worker.versions]:
+        yield f"{stage}: its interpreter lacks {', '.join(lacking)}: {_supplying(lacking[0], stage, job)}"
+    least = minima(extra)
+    for name in modules:
+        version, wanted = worker.versions.get(name), least.get(name)
+        if version and wanted and not wanted.contains(version, prereleases=True):
             yield (
-                f"{stage}: its interpreter lacks {', '.join(lacking)}: install {what} for it, or name another one by "
-                f"{stage}.python"
+                f"{stage}: its interpreter has {name} {version}, expected {wanted}: install modelcheck[{extra}] for "
+                f"it, or name another one by {stage}.python"
             )
+
+
+def _supplying(module: str, stage: str, job: Job) -> str:
+    if module == "vllm" and job.eval.python is None:
+        return (
+            f'set [job.{job.name}.eval] python = "~/vllm/bin/python", an environment of its own (python -m venv ~/vllm '
+            "&& ~/vllm/bin/pip install vllm): it asks for other versions of what trainers need"
+        )
+    what = INSTALLED.get(module, "modelcheck[finetune]")
+    return f"install {what} for it, or name another one by {stage}.python"
+
+
+@cache
+def minima(extra: str) -> Mapping[str, SpecifierSet]:
+    """{distribution: the versions that an extra of modelcheck's asks for}, out of its own metadata."""
+    from packaging.requirements import Requirement
+
+    asked = [Requirement(text) for text in requires("modelcheck") or ()]
+    return {r.name: r.specifier for r in asked if r.marker and r.marker.evaluate({"extra": extra})}

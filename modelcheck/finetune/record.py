@@ -37,7 +37,12 @@ def before(work: Work, versions: Mapping[str, Mapping[str, str]]) -> None:
 
 
 def data(work: Work, audit: Mapping[str, Any], findings: Iterable[Finding]) -> Path:
-    """data_report.json, the audit without its preview and what the rules found, and label_preview.html."""
+    """data_report.json, the audit without its preview and what the rules found, and label_preview.html.
+
+    Into env.json, what the interpreters have: until their libraries are imported, asking would take as long as that.
+    """
+    environment = json.loads((work.state.folder / "env.json").read_text(encoding="utf-8"))
+    _write(work, "env.json", {**environment, "machines": work.machines()})
     found = {key: part for key, part in audit.items() if key != "preview"}
     counts = {"train": len(work.data.train), "replayed": work.data.replayed, "held_out": len(work.data.held_out)}
     _write(work, "data_report.json", {"rows": counts, **found, "findings": [plain(f) for f in findings]})

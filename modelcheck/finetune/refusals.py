@@ -11,6 +11,7 @@ from modelcheck.errors import UsageError
 from modelcheck.finding import Finding, Severity
 from modelcheck.finetune import training_rules
 from modelcheck.finetune.engines import transformers_failures, vllm_failures
+from modelcheck.finetune.job import Eval
 from modelcheck.finetune.stage import Failed
 from modelcheck.manual import SYMPTOMS, symptoms
 from modelcheck.target import RUNTIMES
@@ -33,13 +34,19 @@ class StageFailed(UsageError):
         self.findings = findings
 
 
-def refusal(answer: Failed, backend: str, versions: Mapping[str, str], folder: Path) -> StageFailed:
+def refusal(answer: Failed, evaluation: Eval, versions: Mapping[str, str], folder: Path | None) -> StageFailed:
     """A failed `generate`, for the model in `folder`, under an interpreter with these versions."""
-    printed = f"{answer.message}\n{answer.printed}"
-    remedy = REMEDIES[backend](printed) if backend in REMEDIES else None
-    if answer.kind not in OF_THE_ENGINE:
+    backend, printed = evaluation.backend, f"{answer.message}\n{answer.printed}\n{answer.served}"
+    if evaluation.served_by("vllm"):
+        remedy = vllm_failures.remedy(printed, served=True)
+        # Our client's interpreter says nothing of the server's version.
+        target = _target("vllm", {})
+    else:
+        remedy = REMEDIES[backend](printed) if backend in REMEDIES else None
+        target = _target(backend, versions)
+    if folder is None or answer.kind not in OF_THE_ENGINE:
         return StageFailed(answer.told(remedy))
-    return StageFailed(answer.told(remedy), tuple(_explaining(folder, _target(backend, versions))))
+    return StageFailed(answer.told(remedy), tuple(_explaining(folder, target)))
 
 
 def _target(backend: str, versions: Mapping[str, str]) -> tuple[str, ...]:

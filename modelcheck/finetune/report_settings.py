@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelcheck.finetune.job_record import JobRecord
+from modelcheck.finetune.resolved import OF_THE_FILE
 
 # Hex digits of a hash that tell two models apart.
 HASH, DIGITS = 64, 12
 # Of an identity: where a model lay on one machine, and the hash of each of its files.
 NOT_SHOWN = ("event", "folder", "files")
-# Of a job: where it stands, and what was said of it.
-NO_SETTINGS = ("file", "line", "warnings", "lines")
 AT_A_GLANCE = {
     "base": "Base", "revision": "Revision", "dtype": "dtype", "train.method": "Method", "train.lora.r": "LoRA rank",
     "train.lora.alpha": "LoRA alpha", "train.lr": "Learning rate", "train.epochs": "Epochs",
@@ -33,7 +32,7 @@ def glance(record: JobRecord) -> Iterator[tuple[str, str]]:
 
 def settings(record: JobRecord) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """(table, its keys and values) of the resolved job; what is not set is left out."""
-    parts = {key: value for key, value in record.settings.items() if key not in NO_SETTINGS}
+    parts = {key: value for key, value in record.settings.items() if key not in OF_THE_FILE}
     suites = {f"suite {suite['name']}": suite for suite in parts.pop("suites", [])}
     tables = {key: parts.pop(key) for key, value in list(parts.items()) if isinstance(value, Mapping)}
     for name, table in {"job": parts, **tables, **suites}.items():

@@ -13,10 +13,10 @@ from modelcheck.finetune.secrets import HIDDEN, redacted
 
 HEAD = f"""\
 # The job as it was run: every default filled in, paths absolute, secrets left out. To run it again, copy it beside
-# the job file under a name that ends in .modelcheck.toml, and put back what is "{HIDDEN}".
+# the job file as NAME.modelcheck.toml, put back what is "{HIDDEN}", and run pytest --finetune-eval NAME.modelcheck.toml
 """
 # What a job knows about its file, and no file says.
-OF_THE_FILE = ("name", "file", "line", "warnings", "lines")
+OF_THE_FILE = ("file", "line", "lines", "warnings", "moving")
 
 
 def toml(job: Job) -> str:
@@ -28,7 +28,7 @@ def toml(job: Job) -> str:
 
 
 def _table(job: Job) -> dict[str, Any]:
-    table = {key: value for key, value in job.plain().items() if key not in OF_THE_FILE}
+    table = {key: value for key, value in job.plain().items() if key not in ("name", *OF_THE_FILE)}
     suites, data, train = table.pop("suites"), table["data"], table["train"]
     del table["arms"]
     if data["mirror"]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,23 +16,27 @@ from modelcheck.finetune.evaluation import Evaluated
 from modelcheck.finetune.gate import compare
 from modelcheck.finetune.hints import explaining
 from modelcheck.finetune.job import Job, Suite
+from modelcheck.finetune.job_record import AUDITED
 from modelcheck.finetune.outcome import BLOCKED, FAILED, Outcome, judged
 from modelcheck.finetune.refusals import StageFailed
 from modelcheck.finetune.report import GateReport
 from modelcheck.finetune.steps import Step, Steps
 from modelcheck.finetune.verdict import Result, Role, Verdict
-from modelcheck.finetune.work import Work
+from modelcheck.finetune.work import Say, Work
 from modelcheck.finetune.workers import Workers
+
+# What the user mends, not we.
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class JobRun:
     """A job and its outcomes: those that this process came to, and those that it was told (`outcomes`)."""
 
     def __init__(
-        self, job: Job, workers: Workers, say: Callable[[str], None] = lambda _: None, *, aa: bool = False
+        self, job: Job, workers: Workers, say: Say = lambda _: None, tell: Say = lambda _: None, *, aa: bool = False
     ) -> None:
         self.job, self.outcomes = job, dict[str, Outcome]()
-        self._work = Work(job, workers, say)
+        self._work = Work(job, workers, say, tell)
         self._steps = Steps(self._work, self._explanations, aa=aa)
 
     def close(self) -> None:
@@ -60,8 +65,13 @@ class JobRun:
             return judged(item, failure.findings, [str(failure)])
         except UsageError as reason:
             return Outcome(item, FAILED, str(reason))
+        except OSError as error:
+            if error.errno not in OF_THE_DISK:
+                return Outcome(item, FAILED, _internal())
+            where = f"{error.filename}: " if error.filename else ""
+            return Outcome(item, FAILED, f"{where}{error.strerror}: make room or give access, and run again to go on")
         except Exception:
-            return Outcome(item, FAILED, f"internal error in modelcheck, please report it:\n{traceback.format_exc()}")
+            return Outcome(item, FAILED, _internal())
 
     def _before(self, item: str) -> list[str]:
         """The steps without which this one makes no sense. Verdicts do not wait for each other."""
@@ -119,6 +129,11 @@ class JobRun:
             hints += tuple(dict.fromkeys(filter(None, map(self._steps.what_is_left, missed))))
         return GateReport(self.job.name, results, self._steps.policy, hints)
 
+    def preview(self, *, colour: bool) -> str:
+        """The first rows with what of them carries loss, where their labels were audited; else nothing."""
+        data = self.outcomes.get("data")
+        return self._steps.preview(colour=colour) if data and AUDITED in data.figures else ""
+
     def keep(self, made: GateReport) -> str:
         """Write the report and what belongs to it; its page for people."""
         return str(record.after(self._work, made, list(self.items), self.outcomes))
@@ -135,6 +150,10 @@ class JobRun:
         if bad := [o.item for o in self.outcomes.values() if o.verdict not in baseline.GOOD]:
             raise UsageError(f"{self.job.name} is not blessed: {', '.join(bad)} did not pass")
         return str(baseline.bless(self._work, name))
+
+
+def _internal() -> str:
+    return f"internal error in modelcheck, please report it:\n{traceback.format_exc()}"
 
 
 def _missed(suite: Suite, results: Iterable[Result]) -> bool:

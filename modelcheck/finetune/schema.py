@@ -9,8 +9,9 @@ from typing import Any
 from modelcheck.dataset.columns import template_problem
 from modelcheck.dataset.forms import COLUMNS, FORMS
 from modelcheck.errors import UsageError
-from modelcheck.finetune import job
+from modelcheck.finetune import job, job_rows
 from modelcheck.finetune.chat import ENDPOINT_KEYS
+from modelcheck.finetune.engines.vllm_failures import REPLICAS
 from modelcheck.finetune.kinds import (
     DURATION,
     FLAG,
@@ -111,7 +112,7 @@ ROWS_KEYS: Mapping[str, Kind] = {
 }
 
 
-def one_place(rows: job.Rows, reader: Reader, at: Place) -> None:
+def one_place(rows: job_rows.Rows, reader: Reader, at: Place) -> None:
     """Note rows that name no place, or two; and keys of the hub beside a path."""
     if (rows.path is None) == (rows.hf is None):
         reader.say(at, "expected either path (a file or folder) or hf (a data set of the hub)")
@@ -128,12 +129,12 @@ def _read_rows(value: Any, reader: Reader, at: Place) -> Any:
     return rows
 
 
-ROWS = Table(job.Rows, ROWS_KEYS)
+ROWS = Table(job_rows.Rows, ROWS_KEYS)
 ROWS_KIND = Kind('rows such as { path = "data/train.jsonl" }', _read_rows)
 
 
-def _replay(ratio: float = 0.3, seed: int = 0, **rows: Any) -> job.Replay:
-    return job.Replay(job.Rows(**rows), ratio, seed)
+def _replay(ratio: float = 0.3, seed: int = 0, **rows: Any) -> job_rows.Replay:
+    return job_rows.Replay(job_rows.Rows(**rows), ratio, seed)
 
 
 def _read_replay(value: Any, reader: Reader, at: Place) -> Any:
@@ -147,10 +148,10 @@ def _read_replay(value: Any, reader: Reader, at: Place) -> Any:
 
 REPLAY = Table(_replay, {**ROWS_KEYS, "ratio": number(0, above=True), "seed": whole(0)})
 MIRROR = Table(
-    lambda sample=100, seed=0, **_: job.Mirror(sample, seed),
+    lambda sample=100, seed=0, **_: job_rows.Mirror(sample, seed),
     {"from": choice("train"), "sample": whole(1), "seed": whole(0)},
 )
-LEAKAGE = Table(job.Leakage, {"exact": choice(*ACTIONS), "ngram": whole(2), "ngram_action": choice(*ACTIONS)})
+LEAKAGE = Table(job_rows.Leakage, {"exact": choice(*ACTIONS), "ngram": whole(2), "ngram_action": choice(*ACTIONS)})
 DATA = Table(
     dict,
     {
@@ -234,6 +235,14 @@ THINKING = Table(
     job.Thinking,
     {"tags": listed(listed(TEXT, least=2, most=2), least=1), "unclosed": choice("empty", "keep")},
 )
+
+
+def _arguments(value: Any, reader: Reader, at: Place) -> dict[str, Any]:
+    if "data_parallel_size" in (arguments := MAPPING.read(value, reader, at)):
+        raise Wrong(REPLICAS)
+    return dict(arguments)
+
+
 VLLM = Table(
     job.Vllm,
     {
@@ -243,8 +252,9 @@ VLLM = Table(
         "enforce_eager": FLAG,
         "enable_prefix_caching": FLAG,
         "tensor_parallel_size": whole(1),
-        "args": MAPPING,
+        "args": Kind(MAPPING.wanted, _arguments),
     },
+    elsewhere={"data_parallel_size": REPLICAS},
 )
 
 

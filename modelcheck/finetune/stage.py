@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO, Any
 
 import modelcheck
+from modelcheck.finetune import printed as output
 from modelcheck.finetune.protocol import RELEASE
 from modelcheck.finetune.secrets import secrets_in, without
 
@@ -29,8 +30,6 @@ QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "TOKENIZERS_PARAL
 START_LIMIT = 300.0
 # How long a stage that was told to stop may take to write down where it stands.
 GRACE = 30.0
-SHOWN_LINES = 15
-KEPT = 1 << 16
 
 Event = Mapping[str, Any]
 
@@ -45,9 +44,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A stage without an answer: what happened and what to do. `printed` is the end of what it printed.
+    """A stage without an answer: what happened and what to do.
 
     `kind` is `refused` (the stage says why), `crashed`, `killed`, `timeout` or `start` (no worker came to life).
+    `printed` is the end of what it printed, `served` of what its server did.
     """
 
     stage: str
@@ -55,6 +55,7 @@ class Failed:
     message: str
     printed: str = ""
     log: Path | None = None
+    served: str = ""
 
     def __str__(self) -> str:
         return self.told()
@@ -63,10 +64,7 @@ class Failed:
         """All that is known, with what may help before the end of the log."""
         lines = [f"{self.stage}: {self.message}", *([f"what helps: {remedy}"] if remedy else [])]
         if self.printed and self.kind != "refused":
-            lines += [
-                f"the last it printed (all of it: {self.log}):",
-                *(f"  {line}" for line in self.printed.splitlines()[-SHOWN_LINES:]),
-            ]
+            lines.append(output.shown(self.printed, self.log))
         return "\n".join(lines)
 
 
@@ -179,9 +177,34 @@ class Worker:
         if self._process and self._process.poll() is None:
             return None
         self.close()
-        if not shutil.which(self._python):
-            message = f"python = {self._python!r} is no interpreter: name one that is there, or leave the key out"
-            return Failed(stage, "start", message)
+        if why := self.missing():
+            return Failed(stage, "start", why)
+        try:
+            printed = self._begin()
+        except OSError as error:
+            self.close()
+            where = f"{error.filename}: " if error.filename else ""
+            return Failed(stage, "start", f"its worker cannot be started: {where}{error.strerror or error}")
+        try:
+            self.versions = self._next(time.monotonic() + START_LIMIT)["versions"]
+        except _Silence as silence:
+            self.close()
+            return self._not_started(stage, str(silence), printed)
+        except BaseException:
+            self.close()
+            raise
+        return None
+
+    def missing(self) -> str | None:
+        """Why there is no interpreter to start, if so."""
+        if shutil.which(self._python):
+            return None
+        if Path(self._python).is_file():
+            return f"python = {self._python!r} is a file that may not be executed: chmod +x it, or name an interpreter"
+        return f"python = {self._python!r} is no interpreter: name one that is there, or leave the key out"
+
+    def _begin(self) -> int:
+        """Start the process; how much its log held before."""
         self._home = TemporaryDirectory(prefix="modelcheck-")
         # Only modelcheck itself: the rest of our site-packages is made for our own interpreter.
         Path(self._home.name, "modelcheck").symlink_to(Path(modelcheck.__file__).parent)
@@ -201,15 +224,7 @@ class Worker:
             )
         self._events = queue.SimpleQueue()
         threading.Thread(target=_listen, args=(self._process, self._events), daemon=True).start()
-        try:
-            self.versions = self._next(time.monotonic() + START_LIMIT)["versions"]
-        except _Silence as silence:
-            self.close()
-            return self._not_started(stage, str(silence), printed)
-        except BaseException:
-            self.close()
-            raise
-        return None
+        return printed
 
     def _exchange(self, request: Mapping[str, Any], deadline: float, hear: Callable[[Event], None]) -> Event:
         """The event that answers: `result`, `error`, or `ended` where there was neither."""
@@ -277,11 +292,7 @@ class Worker:
         return self.log.stat().st_size if self.log.exists() else 0
 
     def _tail(self, start: int) -> str:
-        with self.log.open("rb") as log:
-            log.seek(max(start, self._printed() - KEPT))
-            lines = log.read().decode(errors="replace").splitlines()
-        # A progress bar writes over itself: what counts is what it said last.
-        return without("\n".join(line.rpartition("\r")[2] for line in lines), self._secrets)
+        return without(output.last(self.log, start), self._secrets)
 
 
 def _listen(process: subprocess.Popen[str], events: queue.SimpleQueue[Event | None]) -> None:

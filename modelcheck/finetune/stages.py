@@ -32,6 +32,29 @@ def audit(request: Request, emit: Emit) -> Any:
     return run(recipe, Path(request["out"]), emit, request.get("prompts", ()), request.get("stop_ids", ()))
 
 
+def arguments(request: Request, _: Emit) -> Any:
+    """`recipe`: what is wrong with its `train.args`, as (key, what)."""
+    from .trainers.arguments import problems
+
+    return {"problems": [*problems(Recipe.read(request["recipe"]))]}
+
+
+def machine(_: Request, __: Emit) -> Any:
+    """`packages`, {distribution: version} of this interpreter, and `gpus`, their names as torch tells them."""
+    from importlib.metadata import distributions
+
+    packages = {found.metadata["Name"]: found.version for found in distributions()}
+    return {"packages": dict(sorted(packages.items())), "gpus": _gpus()}
+
+
+def _gpus() -> list[str]:
+    try:
+        import torch
+    except ImportError:  # the interpreter of a server's client
+        return []
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
 def train(request: Request, emit: Emit) -> Any:
     """`recipe`, `evaluated` (the identity of the evaluated base, or null): trains, or resumes, and saves."""
     from .trainers.trl import train as run
@@ -89,9 +112,11 @@ def generation(plain: Mapping[str, Any]) -> Generation:
 
 
 STAGES: Mapping[str, Stage] = {
+    "arguments": arguments,
     "audit": audit,
     "train": train,
     "rehearse": rehearse,
     "generate": generate,
+    "machine": machine,
     "artifact": artifact,
 }

@@ -8,27 +8,24 @@ import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
+from modelcheck.finetune.lock import Lock
 
 
 class State:
-    """The folder of a job. `lock` is held while anything is made; it is freed with the process, however that ends."""
+    """The folder of a job. `lock` is held while anything is made; `tell` gets a line where it is waited for."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, tell: Callable[[str], None] = lambda _: None) -> None:
+        self.folder, self._tell = folder, tell
         self._file = folder / "state.json"
 
     @cached_property
-    def lock(self) -> BaseFileLock:
+    def lock(self) -> Lock:
         """Held by the one process that works."""
-        from filelock import FileLock
-
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-        return FileLock(self.folder / "lock")
+        return Lock(self.folder / "lock", self._tell)
 
     @property
     def empty(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck.finding import Finding, Severity
-from modelcheck.finetune import arms, baseline, identity, preflight, record, training_rules, verdicts
+from modelcheck.finetune import baseline, identity, preflight, record, room, training_rules, verdicts
 from modelcheck.finetune.aa import stability
 from modelcheck.finetune.artifact import disagreements
 from modelcheck.finetune.data import mirrored
@@ -21,7 +21,7 @@ from modelcheck.finetune.label_preview import terminal
 from modelcheck.finetune.log_evidence import log_evidence
 from modelcheck.finetune.outcome import FAILED, PASSED, WARNED, Outcome, judged
 from modelcheck.finetune.plan import plan
-from modelcheck.finetune.verdict import Policy
+from modelcheck.finetune.verdict import Policy, in_ci
 from modelcheck.finetune.work import Work
 
 Step = Callable[[], Outcome]
@@ -60,31 +60,39 @@ class Steps:
     def _preflight(self) -> Outcome:
         work, job = self._work, self._work.job
         training, evaluating = work.worker(job.train), work.worker(job.eval)
-        work.expect(training, evaluating)
+        if not any(room.unusable(work.root)):
+            work.state.lock.look()
+            work.expect(training, evaluating)
         judges = tried(job, work.cache)
+        moving, warnings = (job.moving, job.warnings) if in_ci() else ((), (*job.moving, *job.warnings))
         problems = [
+            *moving,
             *preflight.problems(work, training, evaluating),
             *baseline.problems(work),
-            *arms.problems(job),
             *judges.problems,
         ]
         if not problems:
             record.before(work, {"train": training.versions, "eval": evaluating.versions})
-        return judged("preflight", [], problems, "\n".join([*job.warnings, *judges.notes]))
+        return judged("preflight", [], problems, "\n".join(judges.notes), warnings)
 
     def _data(self) -> Outcome:
         work = self._work
         findings = training_rules.of_files(work.job, work.data, work.base)
         work.check_arms()
+        work.check_lengths()
         if any(found.severity is Severity.ERROR for found in findings):
             # A trainer may well stumble over what is told here in words.
             return judged("data", findings, [], "the labels were not audited: mend this first")
         audit = work.audit()
         findings += training_rules.of_labels(work.base, audit)
         page = record.data(work, audit, findings)
-        rows = terminal(audit["preview"]["rows"][:SHOWN], colour=False)
-        outcome = judged("data", findings, [], f"what carries loss, more in {page}:\n{rows}")
+        outcome = judged("data", findings, [], f"what carries loss, more in {page}:\n{self.preview(colour=False)}")
         return dataclasses.replace(outcome, figures={AUDITED: audit["labels"]["audited"]})
+
+    def preview(self, *, colour: bool) -> str:
+        """The first rows of the label audit as a terminal shows them."""
+        audit = self._work.state.kept("audit")
+        return terminal(audit["preview"]["rows"][:SHOWN], colour=colour) if audit else ""
 
     def _base(self, suite: Suite) -> Step:
         def step() -> Outcome:
@@ -96,8 +104,8 @@ class Steps:
             verdict = PASSED if able.reachable or job.eval.limit else too_small
             figures = {"base": able.base, "mde": able.mde, "items": able.items}
             name, message = f"base-{suite.name}", "" if verdict == PASSED else able.message
-            details = [able.message, *notes(samples), *run.notes]
-            return Outcome(name, verdict, message, "\n".join(details), figures=figures)
+            details = [able.message if verdict == PASSED else "", *notes(samples), *run.notes]
+            return Outcome(name, verdict, message, "\n".join(filter(None, details)), figures=figures)
 
         return step
 

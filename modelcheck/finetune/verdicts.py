@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -27,6 +26,7 @@ from modelcheck.finetune.verdict import (
     Target,
     Verdict,
     consequence,
+    in_ci,
 )
 from modelcheck.manual import symptoms
 
@@ -45,7 +45,7 @@ def policy(job: Job) -> Policy:
         power=job.gate.power,
         on_inconclusive=job.gate.on_inconclusive,
         must_beat_arms=job.gate.must_beat_arms,
-        ci=os.environ.get("CI", "").lower() not in ("", "0", "false"),
+        ci=in_ci(),
         smoke=job.eval.limit > 0,
     )
 

@@ -36,13 +36,16 @@ Say = Callable[[str], None]
 
 
 class Work:
-    """A job and the folder of its results. What an earlier run, or another process, has made is not made again."""
+    """A job and the folder of its results. What an earlier run, or another process, has made is not made again.
 
-    def __init__(self, job: Job, workers: Workers, say: Say) -> None:
-        self.job, self._workers, self._say = job, workers, say
+    `say` gets where it is, a line that is written over; `tell` gets lines that stay.
+    """
+
+    def __init__(self, job: Job, workers: Workers, say: Say, tell: Say = lambda _: None) -> None:
+        self.job, self._workers, self._say, self._tell = job, workers, say, tell
         self.root = job.file.parent / FOLDER
         self.cache = self.root / "cache"
-        self.state = State(self.root / job.name)
+        self.state = State(self.root / job.name, tell)
         self._stack = ExitStack()
         self._prompts_of: dict[tuple[Path, bool], Prompts] = {}
         self._recipes: dict[int, Recipe] = {}
@@ -156,6 +159,29 @@ class Work:
             raise StageFailed(str(answer))
         return dict(answer.value)
 
+    def wrong_arguments(self) -> list[str]:
+        """What the trainer's library takes not of `train.args`; nothing where its worker does not come to life."""
+        job, place = self.job, self.job.train
+        if not place.args or self.worker(place).start("preflight") is not None:
+            return []
+        # No file is read or written for it, wherever the job lies.
+        evaluates = Path("trainer_eval.jsonl") if job.data.eval else None
+        recipe = Recipe("base", Path("train.jsonl"), Path("out"), place, job.dtype, eval_rows=evaluates)
+        request = {"stage": "arguments", "recipe": recipe.plain()}
+        inputs = {**request, "versions": self._versions(place)}
+        try:
+            found = self.state.result("arguments", inputs, lambda: self.ask(place, request))
+        except StageFailed as failure:
+            return [str(failure)]
+        return [f"{self.job.at(f'train.args.{key}'.rstrip('.'))}: {said}" for key, said in found["problems"]]
+
+    def machines(self) -> dict[str, Any]:
+        """{stage: every package of its interpreter, and its GPUs}."""
+        places: dict[str, Place] = {"train": self.job.train, "eval": self.job.eval}
+        inputs = {stage: [place.python, dict(place.env), self._versions(place)] for stage, place in places.items()}
+        ask = {"stage": "machine"}
+        return self.state.result("machines", inputs, lambda: {s: self.ask(place, ask) for s, place in places.items()})
+
     def audit(self) -> dict[str, Any]:
         """The labels of the real trainer, and what of the model would learn."""
         recipe = self.recipe(self.job.train.seeds[0])
@@ -197,12 +223,21 @@ class Work:
 
         Raises StageFailed where it gives up.
         """
-        place = self.job.eval
         put = {str(number): prompt_of(item, ids, item.prompt) for number, (item, ids) in enumerate(asked)}
-        told = request(self.job, folder, put, self.prompts(self.base).stop_ids)
-        answer = self.worker(place).ask(told, self.job.timeout)
+        return self._answered_by(folder, put, self.prompts(self.base).stop_ids)
+
+    def _answered_by(
+        self,
+        folder: Path,
+        prompts: Mapping[str, Mapping[str, Any]],
+        stop_ids: Sequence[int],
+        hear: Callable[[Event], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        """What the evaluation's engine says of having answered. Raises StageFailed where it gives up."""
+        worker = self.worker(self.job.eval)
+        answer = worker.ask(request(self.job, folder, prompts, stop_ids), self.job.timeout, hear)
         if isinstance(answer, Failed):
-            raise refusal(answer, place.backend, self.worker(place).versions, folder)
+            raise refusal(answer, self.job.eval, worker.versions, folder)
         return dict(answer.value)
 
     def _now(self, recipe: Recipe) -> dict[str, Any]:
@@ -275,10 +310,7 @@ class Work:
         def hear(event: Event) -> None:
             found.update({answer["key"]: answer["text"] for answer in event.get("answers", ())})
 
-        asked = request(self.job, folder, put, prompts.stop_ids)
-        answer = self.worker(self.job.eval).ask(asked, self.job.timeout, hear)
-        if isinstance(answer, Failed):
-            raise StageFailed(str(answer))
+        self._answered_by(folder, put, prompts.stop_ids, hear)
         return [found[key] for key in put]
 
     def sides(self, suite: Suite) -> tuple[Evaluated, list[Evaluated]]:
@@ -307,7 +339,7 @@ class Work:
             evaluation = dataclasses.replace(evaluation, chat=self.asking[arm.name].messages)
             if prompts:
                 arms.check_prompts(arm, self.asking[arm.name], evaluation, prompts)
-        return evaluation.run(self.worker(job.eval), prompts, self._say)
+        return evaluation.run(self.worker(job.eval), prompts, self._say, self._tell)
 
     # Arms.
 
@@ -329,6 +361,13 @@ class Work:
         """Raise UsageError for what an arm cannot ask, naming rows, before anything is asked."""
         for arm in self.job.arms:
             arms.check_rows(arm, self.asking[arm.name], self._aimed)
+
+    def check_lengths(self) -> None:
+        """Raise UsageError for the first suite whose answers have no place behind its longest prompt."""
+        limit = self.job.eval.limit or None
+        for suite in self.job.suites:
+            asked = Evaluation(self.job, suite, self.data.suites[suite.name][:limit], self.base, self.cache)
+            asked.check_length(self.prompts(self.base), f"suite {suite.name}", "lower eval.gen.max_tokens")
 
     @property
     def _aimed(self) -> list[Example]:

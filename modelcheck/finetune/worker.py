@@ -32,6 +32,7 @@ SHOWN = (
     "peft",
     "datasets",
     "accelerate",
+    "tensorboard",
     "tokenizers",
     "safetensors",
     "transformers-cfg",
@@ -179,10 +180,9 @@ def _serve(request: Mapping[str, Any], events: IO[str]) -> int:
         emit("result", value=STAGES[request["stage"]](request, emit))
     except StageError as error:
         emit("error", message=str(error), internal=isinstance(error, LibraryError))
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         traceback.print_exc()
-        what = "vllm" if error.name == "vllm" else "modelcheck[finetune]"
-        lacking = f"{sys.executable} lacks a module ({error}): install {what} for it"
+        lacking = f"{sys.executable} lacks a module ({error}): install {_bringing(error.name or '')} for it"
         emit("error", message=lacking, internal=False)
     except BaseException as error:
         traceback.print_exc()
@@ -190,6 +190,12 @@ def _serve(request: Mapping[str, Any], events: IO[str]) -> int:
     else:
         return 0
     return 1
+
+
+def _bringing(module: str) -> str:
+    """What brings a module: ours, where it is one of those that stages need, else the package of its name."""
+    package = module.partition(".")[0]
+    return package if package == "vllm" or package not in ("", *SHOWN) else "modelcheck[finetune]"
 
 
 def _die_with_parent() -> None:

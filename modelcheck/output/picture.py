@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,12 +17,24 @@ WIDTH, HEIGHT = 480, 280
 LETTERS = 17
 
 
+def _pygal() -> ModuleType:
+    import pygal
+
+    # It leaves a finder of the old kind behind, of which Python 3.11 warns at every import that finds nothing.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
+    module: ModuleType = pygal
+    return module
+
+
+def short(number: float) -> str:
+    """A whole number as it stands on an axis: 10k."""
+    return str(_pygal().formatters.human_readable(number))
+
+
 def chart(kind: str, **settings: Any) -> Graph:
     """An empty chart of this class of pygal's. The words around it are the page's: it has no title and no legend."""
-    import pygal
-    from pygal.style import Style
-
-    style = Style(**{f"{text}_font_size": LETTERS for text in ("label", "major_label", "title", "value")})
+    pygal = _pygal()
+    style = pygal.style.Style(**{f"{text}_font_size": LETTERS for text in ("label", "major_label", "title", "value")})
     margins = {"margin": 2, "margin_left": 10, "margin_top": 24, "margin_right": 24, "spacing": 8}
     bare = {"style": style, "css": (), "js": (), "show_legend": False, "truncate_label": -1}
     return getattr(pygal, kind)(width=WIDTH, height=HEIGHT, **margins, **bare, **settings)

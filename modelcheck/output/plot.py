@@ -59,8 +59,6 @@ def _bars(histogram: NormHistogram) -> Iterator[Bar]:
 
 
 def _svg(histogram: NormHistogram, bars: Sequence[Bar]) -> Markup:
-    from pygal.formatters import human_readable
-
     edges, median = histogram.edges, histogram.median
     powers = [10**n for n in range(max(1, math.ceil(math.log10(max((bar.rows for bar in bars), default=1)))) + 1)]
     apart = [{"value": math.sqrt(bar.low * bar.high), "label": "near 0"} for bar in bars if bar.kind == "marked"]
@@ -73,7 +71,7 @@ def _svg(histogram: NormHistogram, bars: Sequence[Bar]) -> Markup:
         x_labels=[*edges[:: BINS // 4], *apart],
         x_value_formatter=number,
         y_title="rows (log scale)",
-        y_labels=[{"value": power, "label": human_readable(power)} for power in powers],
+        y_labels=[{"value": power, "label": picture.short(power)} for power in powers],
         value_formatter="{:,g}".format,
         print_labels=True,
         print_values_position="top",

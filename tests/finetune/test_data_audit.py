@@ -12,7 +12,8 @@ from modelcheck import tiny
 from modelcheck.finding import Finding
 from modelcheck.finetune.data import load
 from modelcheck.finetune.data_audit import audit
-from modelcheck.finetune.job import Data, Job, Leakage, Mirror, Replay, Rows, Scorer, Suite
+from modelcheck.finetune.job import Job, Scorer, Suite
+from modelcheck.finetune.job_rows import Data, Leakage, Mirror, Replay, Rows
 from modelcheck.testing import write_overlay
 
 TRAIN = tiny.rows("train.jsonl")
@@ -68,6 +69,30 @@ def test_answers_that_would_be_cut(tmp_path: Path, base: Path, on_truncate: str,
     [finding] = findings(base, Data(train, max_length=46, on_truncate=on_truncate))
     assert "longer than the 46 tokens of data.max_length" in finding.message
     assert str(finding.severity) == severity
+
+
+def test_replayed_rows_are_no_more_to_learn_from(tmp_path: Path, base: Path) -> None:
+    general = [
+        {**row, "messages": [{"role": "user", "content": f"{i}"}, row["messages"][-1]]} for i, row in enumerate(TRAIN)
+    ]
+    for own, told in ((6, ["few-rows"]), (10, [])):
+        replay = Replay(rows(tmp_path / "general.jsonl", general), 1.0)
+        found = findings(base, Data(rows(tmp_path / "t.jsonl", TRAIN[:own]), replay=replay))
+        assert [finding.slug for finding in found] == told
+        assert all("there are 6 training rows" in finding.message for finding in found)
+
+
+def test_rows_are_named_in_their_order_and_with_their_file(tmp_path: Path, base: Path) -> None:
+    """Training and replayed rows are mixed by a seed, and their numbers are those of two files."""
+    empty = [{"messages": [row["messages"][0], {"role": "assistant", "content": ""}]} for row in TRAIN]
+    data = Data(
+        rows(tmp_path / "t.jsonl", [*TRAIN[:10], *empty[10:12]]),
+        replay=Replay(rows(tmp_path / "general.jsonl", [*empty[:4], *TRAIN[4:12]]), 1.0),
+    )
+    [finding] = [found for found in findings(base, data) if found.slug == "empty-answer"]
+    general = tmp_path / "general.jsonl"
+    assert f"(rows 11, 12, rows 1, 2, 3 and 1 more of {general})" in finding.message
+    assert (finding.file, finding.at) == (str(tmp_path / "t.jsonl"), "11:1")
 
 
 def test_the_jobs_own_template_renders_the_rows(tmp_path: Path, base: Path) -> None:

@@ -80,12 +80,12 @@ def test_a_base_without_template_has_no_length(folder: Path) -> None:
 
 
 def test_a_hub_id_goes_to_standard_output(folder: Path) -> None:
-    result = run("init-job", "org/model", str(folder / "base/data"))
+    result = run("init-job", "org/model", str(folder / "base/data"), "--output", "-")
     assert (result.code, result.stderr) == (0, "")
     (folder / "modelcheck.toml").write_text(result.stdout)
     [job] = read_jobs(folder / "modelcheck.toml").values()
     assert job.base == "org/model"
-    assert any("no commit as revision" in warning for warning in job.warnings)
+    assert any("no commit as revision" in warning for warning in job.moving)
 
 
 def test_a_file_that_exists_is_not_written(folder: Path) -> None:
@@ -94,9 +94,12 @@ def test_a_file_that_exists_is_not_written(folder: Path) -> None:
     arguments = ("init-job", str(folder / "base"), str(folder / "base/data"), "--output", str(path))
     result = run(*arguments)
     assert (result.code, path.read_text()) == (2, "mine")
-    assert "File exists" in result.stderr
+    assert "is there already: name another file, --output NAME.modelcheck.toml" in result.stderr
     path.unlink()
     assert (run(*arguments).code, len(read_jobs(path))) == (0, 1)
+    unseen = run(*arguments[:-1], str(folder / "job.toml"))
+    assert (unseen.code, (folder / "job.toml").exists()) == (2, False)
+    assert "a job file is called modelcheck.toml or NAME.modelcheck.toml" in unseen.stderr
 
 
 @pytest.mark.parametrize(

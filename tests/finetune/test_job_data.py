@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from modelcheck.errors import UsageError
 from modelcheck.finetune.data import DataError, load, mirrored, read_rows
-from modelcheck.finetune.job import Data, Job, Mirror, Replay, Rows, Scorer, Suite
+from modelcheck.finetune.job import Gate, Job, Scorer, Suite
+from modelcheck.finetune.job_rows import Data, Mirror, Replay, Rows
 
 
 def jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> Rows:
@@ -116,11 +118,47 @@ def test_all_bad_rows_of_all_files_are_told(tmp_path: Path) -> None:
     ]
 
 
-def test_of_many_bad_rows_the_first_are_told_and_the_rest_counted(tmp_path: Path) -> None:
+def test_rows_of_one_fault_are_told_together(tmp_path: Path) -> None:
     with pytest.raises(DataError) as raised:
-        read_rows(jsonl(tmp_path / "train.jsonl", [{"prompt": ["?"]}] * 25))
+        read_rows(jsonl(tmp_path / "train.jsonl", [{"prompt": "q", "completion": "a"}, *[{"prompt": ["?"]}] * 25]))
+    assert len(str(raised.value).splitlines()) == 1
+    assert "rows 2, 3, 4 and 22 more: a message has no 'role'" in str(raised.value)
+
+
+def test_of_many_faults_the_first_are_told_and_the_rest_counted(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as raised:
+        read_rows(jsonl(tmp_path / "train.jsonl", [{"prompt": "q"}, *({f"c{i}": 1} for i in range(25))]))
     assert len(str(raised.value).splitlines()) == 11
-    assert "and 15 more bad rows" in str(raised.value)
+    assert str(raised.value).endswith("train.jsonl: and 15 other problems")
+
+
+def test_what_is_wrong_with_every_row_is_told_once(tmp_path: Path) -> None:
+    rows = [{"prompt": f"q {i}", "answer": "a"} for i in range(64)]
+    named = dataclasses.replace(jsonl(tmp_path / "train.jsonl", rows), columns={"prompt": "promt", "answer": "answer"})
+    with pytest.raises(DataError) as raised:
+        read_rows(named)
+    said = "all 64 rows: has no column 'promt'; did you mean 'prompt'?; it has 'prompt', 'answer'"
+    assert str(raised.value).endswith(f"train.jsonl, {said}")
+
+
+def test_a_cluster_that_rows_lack_names_the_setting_that_asks_for_it(tmp_path: Path) -> None:
+    own = dataclasses.replace(questions(tmp_path / "own.jsonl", 3), cluster="doc")
+    asked = job(Data(questions(tmp_path / "train.jsonl", 20)), guard(own))
+    for gate, key in ((Gate(cluster="doc"), "gate.cluster"), (Gate(), "cluster")):
+        with pytest.raises(DataError) as raised:
+            load(dataclasses.replace(asked, gate=gate))
+        assert str(raised.value).endswith(
+            f"all 3 rows: has no column 'doc'; it has 'prompt', 'completion' ({key} names it)"
+        )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["train.jsonl", "train.csv", "train.json"])
+def test_utf_16_is_told_once(tmp_path: Path, encoding: str, name: str) -> None:
+    (tmp_path / name).write_bytes("\ufeffprompt,completion\na,b\n".encode(encoding))
+    with pytest.raises(UsageError) as raised:
+        read_rows(Rows(tmp_path / name))
+    assert str(raised.value).endswith(f"{name}: is UTF-16, expected UTF-8: save it again as UTF-8")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n"])

@@ -8,8 +8,9 @@ import pytest
 
 from modelcheck import settings
 from modelcheck.finetune.chat import Endpoint
-from modelcheck.finetune.job import Arm, Generation, Job, Mirror, OpenAi, Scorer, Serve
+from modelcheck.finetune.job import Arm, Generation, Job, OpenAi, Scorer, Serve
 from modelcheck.finetune.job_file import JobFileError, is_job_file, read_jobs
+from modelcheck.finetune.job_rows import Data, Mirror
 from modelcheck.finetune.toml_lines import lines
 
 SMALL = """\
@@ -29,6 +30,7 @@ role = "guard"
 margin = 0.05
 scorer = { type = "exact", normalize = ["strip"] }
 """
+DOCS = Path(__file__).parents[2] / "docs"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -153,6 +155,26 @@ def test_the_settings_of_another_engine_are_refused(tmp_path: Path) -> None:
     assert 'job.tiny.eval.batch_size: belongs to backend = "transformers", and this one is "vllm"' in error
 
 
+@pytest.mark.parametrize("table", ["{ data_parallel_size = 2 }", "{ args = { data_parallel_size = 2 } }"])
+def test_replicas_are_sent_to_the_server_that_has_them(tmp_path: Path, table: str) -> None:
+    [error] = errors(tmp_path, f'{SMALL}\n[job.tiny.eval]\nbackend = "vllm"\nvllm = {table}\n')
+    place, _, serve = error.partition(' say backend = "openai" and ')
+    assert place.startswith("19: job.tiny.eval.vllm.")
+    assert "vLLM runs several replicas only as a server" in place
+    # What it gives is what a job can say.
+    [job] = read(tmp_path, f'{SMALL}\n[job.tiny.eval]\nbackend = "openai"\n{serve}\n').values()
+    assert job.eval.openai
+    assert job.eval.openai.serve
+    assert job.eval.openai.serve.words[-2:] == ("--data-parallel-size", "2")
+    assert serve in (DOCS / "engines.md").read_text()
+
+
+def test_devices_that_share_a_model_reach_the_engine(tmp_path: Path) -> None:
+    table = '[job.tiny.eval]\nbackend = "vllm"\nvllm = { tensor_parallel_size = 2, args = { quantization = "fp8" } }'
+    engine = read(tmp_path, f"{SMALL}\n{table}\n")["tiny"].eval.engine
+    assert (engine["backend"], engine["tensor_parallel_size"], engine["args"]) == ("vllm", 2, {"quantization": "fp8"})
+
+
 LATER = {
     "trainers": ('[job.tiny.train]\nbackend = "unsloth"', 'train.backend: "unsloth" is not available yet; availa'),
     "methods": ('[job.tiny.train]\nmethod = "qlora"', 'train.method: "qlora" is not available yet; available: "lora"'),
@@ -201,7 +223,7 @@ def test_a_wrong_arm_is_told_with_its_line(tmp_path: Path, change: tuple[str, st
 
 def test_another_model_without_a_commit_is_a_warning(tmp_path: Path) -> None:
     [job] = read(tmp_path, ARM.replace("shots = 3", 'model = "org/larger"')).values()
-    assert any('arm few: model "org/larger" has no commit as revision' in warning for warning in job.warnings)
+    assert any('arm few: model "org/larger" has no commit as revision' in warning for warning in job.moving)
 
 
 def test_all_errors_are_told_at_once_in_the_order_of_the_lines(tmp_path: Path) -> None:
@@ -224,6 +246,11 @@ def test_two_suites_of_one_name(tmp_path: Path) -> None:
 def test_no_toml(tmp_path: Path) -> None:
     [error] = errors(tmp_path, "[job.tiny]\nbase = \n")
     assert error.startswith("2: is no TOML")
+    [bare] = errors(tmp_path, "[job.tiny]\nbase = models/base\n")
+    assert bare.startswith("2: is no TOML: ")
+    assert bare.endswith(": base = models/base; a text is written in quotes")
+    [number] = errors(tmp_path, "[job.tiny]\nrevision = 1.2.3\n")
+    assert number.endswith(": revision = 1.2.3")
 
 
 def test_no_file(tmp_path: Path) -> None:
@@ -235,10 +262,19 @@ def test_several_jobs_in_one_file(tmp_path: Path) -> None:
     assert list(read(tmp_path, SMALL + SMALL.replace("job.tiny", "job.other"))) == ["tiny", "other"]
 
 
+def test_a_job_says_where_it_says_something(tmp_path: Path) -> None:
+    [job] = read(tmp_path, SMALL).values()
+    assert job.at("data.eval.cluster") == f"{tmp_path / 'modelcheck.toml'}:8: job.tiny.data.eval.cluster"
+    assert job.at("suite[1].margin").endswith(":14: job.tiny.suite[1].margin")
+    assert job.at("train.args.optim").endswith(":1: job.tiny.train.args.optim")  # the job's own line, where it does not
+
+
 def test_what_is_unwise_is_a_warning(tmp_path: Path) -> None:
     text = SMALL.replace('"guard"\nmargin', '"target"\nmin_gain').replace('base = "base"', 'base = "org/model"')
     [job] = read(tmp_path, text).values()
-    assert ["no suite is a guard" in job.warnings[0], "no commit as revision" in job.warnings[1]] == [True, True]
+    [forgetting], [moving] = job.warnings, job.moving
+    assert "no suite is a guard" in forgetting
+    assert "no commit as revision" in moving
 
 
 def test_settings_and_jobs_share_modelcheck_toml(tmp_path: Path) -> None:
@@ -296,7 +332,7 @@ def test_the_guide_shows_a_job_and_every_key_with_its_default(tmp_path: Path) ->
     assert list(read(tmp_path, shown)) == ["rugby"]
     table = guide
     classes = (
-        data.Data,
+        Data,
         data.Train,
         data.Lora,
         data.Schedule,

@@ -10,13 +10,14 @@ import pytest
 from finetuning import BASE
 
 from modelcheck.finetune.engines.transformers import Engine
+from modelcheck.finetune.job import Eval
 from modelcheck.finetune.protocol import StageError
 from modelcheck.finetune.refusals import refusal
 from modelcheck.finetune.stage import Failed
 
 
 def told(said: str, folder: Path) -> str:
-    return str(refusal(Failed("generate", "refused", said), "transformers", {"transformers": "5.23.0"}, folder))
+    return str(refusal(Failed("generate", "refused", said), Eval(), {"transformers": "5.23.0"}, folder))
 
 
 def test_a_model_type_that_transformers_does_not_know(tmp_path: Path) -> None:

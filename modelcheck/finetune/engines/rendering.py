@@ -14,10 +14,11 @@ from modelcheck.finetune.protocol import StageError
 
 # Of prompts that are sent as ids: what chat clients of this server would get.
 SAMPLED = 8
+NO_TOKENIZE = "the server has no /tokenize for messages"
 # An argument that many templates know (Qwen3, SmolLM3, GLM-4.5), for jobs that set none.
 CUSTOMARY: Mapping[str, Any] = {"enable_thinking": True}
 REMEDY = "serve it with the chat template that it was trained with, or with a server that takes token ids"
-UNCHECKED = "prompt ids not checked: the server has no /tokenize for messages; where it tells lengths they agree"
+BY_LENGTH = "where it tells lengths they agree"
 UNSEEN = (
     "template_args not checked: whether the server heeds chat_template_kwargs cannot be seen in what it tells of its "
     "prompts"
@@ -62,7 +63,8 @@ class Rendering:
 
     def _told(self, prompt: Prompt, arguments: Mapping[str, Any], probe: Probe) -> list[int] | int | None:
         """A prompt's ids or their number, as far as the server tells either."""
-        if (ids := self._tokenized(prompt, arguments)) is not None:
+        ids, _ = self._tokenized(prompt, arguments)
+        if ids is not None:
             return ids
         reply = probe.ask(prompt.messages, tools=prompt.tools, chat_template_kwargs=dict(arguments))
         return reply.prompt_tokens or None
@@ -88,28 +90,39 @@ class Rendering:
                 f"ours): give it these as its own defaults, or {REMEDY}"
             )
         first, *others = prompts
-        if (ids := self._tokenized(first, self._args)) is None:
-            return "lengths", [UNCHECKED, *([UNSEEN] if self._args and heeds is None else [])]
+        ids, why = self._tokenized(first, self._args)
+        if ids is None:
+            unseen = [UNSEEN] if self._args and heeds is None else []
+            return "lengths", [f"prompt ids not checked: {why}; {BY_LENGTH}", *unseen]
         self._check(first, ids)
-        for prompt, ids in self._chat.each(lambda prompt: self._tokenized(prompt, self._args), others):
-            self._check(prompt, ids)
+        unread = []
+        for prompt, (ids, why) in self._chat.each(lambda prompt: self._tokenized(prompt, self._args), others):
+            if ids is None:
+                unread.append(why)
+            else:
+                self._check(prompt, ids)
+        if unread:
+            which = f"{len(unread)} of {len(prompts)} prompts"
+            return "lengths", [f"the ids of {which} not checked: {unread[0]}; {BY_LENGTH}"]
         return "ids", []
 
-    def _check(self, prompt: Prompt, ids: Sequence[int] | None) -> None:
-        if ids is not None and (differs := self._difference(prompt.ids, ids)):
+    def _check(self, prompt: Prompt, ids: Sequence[int]) -> None:
+        if differs := self._difference(prompt.ids, ids):
             what = f"the server renders another prompt than training did ({_start(prompt)}): {differs}"
             raise StageError(f"{what}; {REMEDY}")
 
     def notes(self, prompts: Iterable[Prompt]) -> list[str]:
         """What chat clients of a server would get that itself was sent ids, where that is another prompt than ours."""
         for prompt in islice((p for p in prompts if p.messages), SAMPLED):
-            ids = self._tokenized(prompt, self._args)
-            if ids is not None and (differs := self._difference(prompt.ids, ids)):
+            ids, why = self._tokenized(prompt, self._args)
+            if ids is None:
+                return [f"what the server's own chat template makes of messages was not seen: {why}"]
+            if differs := self._difference(prompt.ids, ids):
                 return [f"the server's own chat template makes another prompt than training did: {differs}"]
         return []
 
-    def _tokenized(self, prompt: Prompt, arguments: Mapping[str, Any]) -> list[int] | None:
-        """The ids of messages by the server's `/tokenize`, which lies beside its API; None where there is none."""
+    def _tokenized(self, prompt: Prompt, arguments: Mapping[str, Any]) -> tuple[list[int] | None, str]:
+        """The ids of messages by the server's `/tokenize`, beside its API; where there are none, why."""
         body: dict[str, Any] = {"model": self._chat.endpoint.model, "messages": list(prompt.messages)}
         body |= {"chat_template_kwargs": dict(arguments)} if arguments else {}
         body |= {"tools": prompt.tools} if prompt.tools else {}
@@ -117,11 +130,15 @@ class Rendering:
         try:
             ids = self._chat.post(f"{root}/tokenize", {**body, "add_generation_prompt": True}).get("tokens")
         except ChatError as error:
-            if error.kind in ("model", "request", "malformed", "server"):
-                return None
+            if error.kind == "model":
+                return None, NO_TOKENIZE
+            if error.kind in ("request", "malformed", "server"):
+                return None, f"the server's /tokenize failed ({error})"
             raise
+        if isinstance(ids, list) and ids and all(type(i) is int for i in ids):
+            return ids, ""
         # A server that only knows texts finds none in messages.
-        return ids if isinstance(ids, list) and ids and all(type(i) is int for i in ids) else None
+        return None, NO_TOKENIZE
 
     def _difference(self, ours: Sequence[int], theirs: Sequence[int]) -> str | None:
         pairs = enumerate(zip_longest(ours, theirs))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from modelcheck.dataset.example import Example
-from modelcheck.errors import UsageError, raised_at
+from modelcheck.errors import UsageError, did_you_mean, raised_at
 from modelcheck.finetune.scorers.options import Options, Scorer
 
 
@@ -21,10 +21,13 @@ def python(options: Options) -> Scorer:
         options.refuse("function", wanted)
     try:
         function: Any = getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        raise UsageError(f"{options.place}: function: {name} cannot be imported ({error})") from None
-    except AttributeError:
-        raise UsageError(f"{options.place}: function: the module {module} has no {attribute}") from None
+    except AttributeError as error:
+        if module not in sys.modules:  # its own code raised
+            raise _not_imported(options, name, error) from None
+        near = did_you_mean(attribute, vars(sys.modules[module]))
+        raise UsageError(f"{options.place}: function: the module {module} has no {attribute}{near}") from None
+    except Exception as error:  # whatever somebody else's module raises
+        raise _not_imported(options, name, error) from None
     if not callable(function):
         options.refuse("function", f"{wanted}; this is a {type(function).__name__}")
     if source := getattr(sys.modules[module], "__file__", None):
@@ -38,3 +41,8 @@ def python(options: Options) -> Scorer:
             raise UsageError(f"{options.place}: {problem} for the answer {answer[:60]!r}") from None
 
     return score
+
+
+def _not_imported(options: Options, name: str, error: Exception) -> UsageError:
+    said = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}{raised_at(error)}"
+    return UsageError(f"{options.place}: function: {name} cannot be imported ({said})")

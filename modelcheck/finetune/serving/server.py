@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import shutil
 import socket
 import subprocess
@@ -14,11 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from modelcheck.finetune import printed
 from modelcheck.finetune.chat.endpoint import ChatError
 
 HOST = "127.0.0.1"
-# Shown of its log when it fails.
-TAIL_LINES, TAIL_BYTES = 20, 16384
 PAUSE = 0.2
 ANSWER_LIMIT = 10.0
 GUARD = Path(__file__).with_name("guard.py")
@@ -89,22 +87,23 @@ class Server:
             self._process.stdin.close()
         self._process.wait()
 
-    def tail(self) -> str:
+    def printed(self) -> str:
         """The end of what it printed."""
-        with self.log.open("rb") as log:
-            log.seek(max(self._begins, os.fstat(log.fileno()).st_size - TAIL_BYTES))
-            lines = log.read().decode(errors="replace").splitlines()
-        shown = "\n".join(f"  {line.rpartition(chr(13))[2]}" for line in lines[-TAIL_LINES:])
-        return f"the last it printed (all of it: {self.log}):\n{shown}"
+        return printed.last(self.log, self._begins)
+
+    def tail(self) -> str:
+        """The end of what it printed, as a person is shown it."""
+        return printed.shown(self.printed(), self.log)
 
     def _wait(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while not self._ready():
             if not self.alive:
-                raise ChatError(f"serve: {self._shown} ended before it was ready\n{self.tail()}", "connection")
+                what = f"serve: {self._shown} ended before it was ready"
+                raise ChatError(f"{what}\n{self.tail()}", "connection", said=self.printed())
             if time.monotonic() > deadline:
                 what = f"serve: {self._shown} was not ready after serve_timeout = {timeout:g} s: raise it"
-                raise ChatError(f"{what}\n{self.tail()}", "timeout")
+                raise ChatError(f"{what}\n{self.tail()}", "timeout", said=self.printed())
             time.sleep(PAUSE)
 
     @property

@@ -53,7 +53,8 @@ class Servers:
             return answer
         server = self._running[1]
         state = "is still running" if server.alive else "has ended"
-        return dataclasses.replace(answer, message=f"{answer.message}\nits server {state}; {server.tail()}")
+        message = f"{answer.message}\nits server {state}; {server.tail()}"
+        return dataclasses.replace(answer, message=message, served=server.printed())
 
 
 class ServedWorker(Worker):
@@ -73,6 +74,6 @@ class ServedWorker(Worker):
         try:
             ready = self._servers.ready(request, self.log.parent, self._env)
         except ChatError as error:
-            return Failed(str(request["stage"]), "refused", str(error))
+            return Failed(str(request["stage"]), "refused", str(error), served=error.said)
         answer = super().ask(ready, timeout, hear)
         return self._servers.explained(answer) if ready is not request else answer

@@ -41,6 +41,7 @@ def audit(
     every = read_rows(recipe.rows)
     rows = every[:: -(-len(every) // MOST_ROWS)] if len(every) > MOST_ROWS else every
     quiet = {"use_cpu": True, "bf16": False, "fp16": False, "report_to": "none", "eval_strategy": "no"}
+    quiet |= {"load_best_model_at_end": False}  # which needs an evaluation
     apart = dataclasses.replace(recipe, out=out, eval_rows=None)
     trainer = trl.build(apart, trl.one_layer(recipe), tokenizer, rows, **quiet)
     batches, first = list(_batches(trainer)), _in_order(trainer)

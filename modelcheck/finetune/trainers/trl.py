@@ -20,32 +20,13 @@ from modelcheck.finetune.identity import differences, identity, weights_digest
 from modelcheck.finetune.protocol import Emit, StageError
 from modelcheck.finetune.recipe import Recipe
 from modelcheck.finetune.schedule import factor, warmup_steps
-from modelcheck.finetune.secrets import is_secret
 
+from .arguments import arguments, problems
 from .log import StepLog
 from .lora import lora_config
 from .row_losses import row_losses
 from .rows import Row, by_spans, dataset, read_rows
 from .trainability import trainability
-
-# What the job says elsewhere: {key of SFTConfig: key of the job}.
-SAID_ELSEWHERE = {
-    "learning_rate": "train.lr",
-    "num_train_epochs": "train.epochs",
-    "max_steps": "train.max_steps",
-    "per_device_train_batch_size": "train.batch",
-    "gradient_accumulation_steps": "train.grad_accum",
-    "lr_scheduler_type": "train.schedule",
-    "warmup_steps": "train.schedule.warmup",
-    "warmup_ratio": "train.schedule.warmup",
-    "seed": "train.seeds",
-    "max_length": "data.max_length",
-    "assistant_only_loss": "train.loss_on",
-    "completion_only_loss": "train.loss_on",
-    "eval_steps": "train.eval_every",
-    "report_to": "train.report_to",
-    "output_dir": "the run's own folder",
-}
 
 
 class Trainer(SFTTrainer):
@@ -82,6 +63,9 @@ def load_model(recipe: Recipe) -> Any:
         return AutoModelForCausalLM.from_pretrained(recipe.base, revision=recipe.revision, **options)
     except (OSError, ValueError) as error:
         raise StageError(f"{recipe.base} cannot be loaded for training: {error}") from error
+    except ImportError as error:  # an option asks for what is not installed: its own words say what
+        asked = ", ".join(f"{key} = {value!r}" for key, value in recipe.train.model_args.items())
+        raise StageError(f"{recipe.base} cannot be loaded with train.model_args {asked}: {error}") from error
 
 
 def one_layer(recipe: Recipe) -> Any:
@@ -102,14 +86,11 @@ def one_layer(recipe: Recipe) -> Any:
 def build(recipe: Recipe, model: Any, tokenizer: Any, rows: Sequence[Row], **more: Any) -> Any:
     """The job's trainer around a model. `more` is laid over the arguments of SFTConfig."""
     train = recipe.train
-    if kept := sorted(filter(is_secret, train.args)):
-        raise StageError(f"train.args.{kept[0]} would be written into every checkpoint: set it in train.env")
-    if twice := sorted(SAID_ELSEWHERE.keys() & train.args.keys()):
-        said = ", ".join(f"{key} (say {SAID_ELSEWHERE[key]})" for key in twice)
-        raise StageError(f"train.args sets what the job says elsewhere: {said}")
+    if wrong := [f"train.args{key and f'.{key}'}: {said}" for key, said in problems(recipe)]:
+        raise StageError("\n".join(wrong))
     trainer: Any = Trainer(
         model=model,
-        args=SFTConfig(**{**_arguments(recipe, tokenizer), **train.args, **more}),
+        args=SFTConfig(**{**arguments(recipe, spans=by_spans(recipe, tokenizer)), **train.args, **more}),
         train_dataset=dataset(rows, recipe, tokenizer),
         eval_dataset=dataset(read_rows(recipe.eval_rows), recipe, tokenizer) if recipe.eval_rows else None,
         processing_class=tokenizer,
@@ -123,39 +104,6 @@ def build(recipe: Recipe, model: Any, tokenizer: Any, rows: Sequence[Row], **mor
         # PEFT 0.21 wraps a tied head for trainable tokens and passes on its weight alone; TRL 1.16 asks for both.
         head.bias = getattr(head.original_module, "bias", None)
     return trainer
-
-
-def _arguments(recipe: Recipe, tokenizer: Any) -> dict[str, Any]:
-    train, cuda = recipe.train, torch.cuda.is_available()
-    spans = by_spans(recipe, tokenizer)
-    return {
-        "output_dir": str(recipe.checkpoints),
-        "num_train_epochs": train.epochs,
-        "max_steps": train.max_steps or -1,
-        "learning_rate": train.lr,
-        "per_device_train_batch_size": train.batch,
-        "per_device_eval_batch_size": train.batch,
-        "gradient_accumulation_steps": train.grad_accum,
-        "seed": recipe.seed,
-        "data_seed": recipe.seed,
-        "max_length": recipe.max_length,
-        "assistant_only_loss": train.loss_on == "assistant" and not spans,
-        "completion_only_loss": train.loss_on == "completion" and not spans,
-        "bf16": recipe.dtype == "bfloat16",
-        "fp16": recipe.dtype == "float16" and cuda,
-        "use_cpu": not cuda,
-        "dataloader_pin_memory": cuda,
-        # A loss that is not a number is evidence: by default transformers shows the one before it.
-        "logging_nan_inf_filter": False,
-        "logging_steps": 1,
-        "save_strategy": "steps",
-        "save_steps": 0.1,
-        "save_total_limit": 2,
-        "eval_strategy": "steps" if recipe.eval_rows else "no",
-        "eval_steps": train.eval_every if recipe.eval_rows else None,
-        "report_to": [name for name in train.report_to if name != "none"] or "none",
-        "disable_tqdm": True,
-    }
 
 
 def steps_of(recipe: Recipe, rows: int, processes: int = 1) -> int:
