@@ -227,9 +227,7 @@ BEFORE_TRAINING = {
     "truncation": Fault(
         say("max_length = 128", "max_length = 14"), "data", "answer-cut", "answers are cut (`max_length = 14`)"
     ),
-    "no-prompt": Fault(
-        template(NO_PROMPT), "data", "prompt-not-trained|generation-prompt-ignored", "no generation prompt"
-    ),
+    "no-prompt": Fault(template(NO_PROMPT), "data", "prompt-not-trained: in 8 of 8", "no generation prompt"),
     "prompt-loss": Fault(template(ALL_MARKED), "data", "prompt-in-loss", "loss on the prompt"),
     "untrained": Fault(untrained_turns, "data", "untrained-token-used", "tokens of the template were never trained"),
     "swapped": Fault(

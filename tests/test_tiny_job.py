@@ -18,5 +18,5 @@ def test_the_data_is_what_the_script_writes(tmp_path: Path) -> None:
 
 
 def test_no_question_stands_in_two_files() -> None:
-    questions = [chat[0]["content"] for name in FILES for chat in conversations(name)]
-    assert len(questions) == len(set(questions))
+    files = [{chat[0]["content"] for chat in conversations(name)} for name in FILES]
+    assert len(set.union(*files)) == sum(map(len, files))

@@ -80,7 +80,8 @@ def write_data(folder: Path) -> None:
         "guard-copy.jsonl": distinct(copying, 200, draw, taken),
         "eval.jsonl": distinct(last_word, 100, draw, taken),
         "train.jsonl": distinct(last_word, 640, draw, taken),
-        "replay.jsonl": distinct(addition, 240, draw, taken) + distinct(copying, 800, draw, taken),
+        # There are 441 additions in all: those that are left stand there twice.
+        "replay.jsonl": 2 * distinct(addition, 240, draw, taken) + distinct(copying, 560, draw, taken),
     }
     for name, rows in files.items():
         stem = name.removesuffix(".jsonl")
