@@ -22,6 +22,7 @@ from whole_job import Finished, start, verdicts
 
 from modelcheck.errors import UsageError
 from modelcheck.finetune.job_file import read_jobs
+from modelcheck.finetune.lock import ONE_RUN
 from modelcheck.finetune.state import State
 from modelcheck.plugins.session import Runs
 
@@ -41,7 +42,10 @@ def test_what_carries_loss_is_green_where_a_terminal_shows_it(finished: Finished
     assert "what carries loss" not in plain
 
 
-def test_a_job_that_another_process_works_on_is_waited_for_and_named(folder: Path) -> None:
+def test_a_job_that_another_process_works_on_is_waited_for_and_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ONE_RUN, raising=False)  # of the xdist that may run this test
     (folder / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-u", "-m", "pytest", "--finetune-eval", "-v", "-k", "data"]
     with ExitStack() as held:

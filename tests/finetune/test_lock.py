@@ -23,6 +23,12 @@ with State(Path(sys.argv[1])).lock:
 """
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one run with what these tests start, even where xdist runs them."""
+    monkeypatch.delenv(ONE_RUN, raising=False)
+
+
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the lock until it reads a line."""
