@@ -188,15 +188,16 @@ class _Handler(BaseHTTPRequestHandler):
         if self.fault.status:
             self._answer(self.fault.status, b"", self.fault.headers)
         else:
-            self._route(unquote(urlsplit(self.path).path))
+            self._route(urlsplit(self.path).path)
 
     def _route(self, path: str) -> None:
+        # A slash of a revision is quoted, one between the parts is not.
         api = API.fullmatch(path)
         resolve = re.fullmatch(r"/(.+?)/resolve/([^/]+)/(.+)", path)
         if api:
-            name, what, revision = api[1], api[2] or "revision", api[3] or "main"
+            name, what, revision = api[1], api[2] or "revision", unquote(api[3] or "main")
         elif resolve:
-            name, revision, what = resolve[1], resolve[2], "resolve"
+            name, revision, what = resolve[1], unquote(resolve[2]), "resolve"
         else:
             return self._refuse(404, "RepoNotFound")
         if name in self.hub.renamed:
@@ -212,8 +213,8 @@ class _Handler(BaseHTTPRequestHandler):
         if resolve:
             if repository.gated and not known:
                 return self._refuse(403 if self.request_.authorization else 401, "GatedRepo")
-            return self._file(repository, resolve[3])
-        below = f"{api[4]}/" if api and api[4] else ""
+            return self._file(repository, unquote(resolve[3]))
+        below = f"{unquote(api[4])}/" if api and api[4] else ""
         entries = [_entry(n, c) for n, c in repository.files.items() if n.startswith(below)]
         if below and not entries:
             return self._refuse(404, "EntryNotFound")

@@ -17,6 +17,7 @@ from planted import say, tiny_job
 from support import run
 
 from modelcheck.finetune.job_file import read_jobs
+from modelcheck.finetune.lock import ONE_RUN
 from modelcheck.finetune.outcome import Outcome
 from modelcheck.finetune.run import JobRun
 from modelcheck.finetune.state import State
@@ -133,7 +134,8 @@ def test_a_job_without_guards_is_warned_and_not_failed(folder: Path, workers: Wo
     assert "no suite is a guard" in outcome.message
 
 
-def test_who_works_on_the_job_is_told_at_once(folder: Path, workers: Workers) -> None:
+def test_who_works_on_the_job_is_told_at_once(folder: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ONE_RUN, raising=False)  # of the xdist that may run this test
     told: list[str] = []
     with State(folder / ".modelcheck" / "tiny").lock:
         say("args = { gradient_checkpointing = false }", "")(folder)
