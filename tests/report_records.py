@@ -104,7 +104,10 @@ def failed(seeds: Sequence[int] = (0,), tuned: int = 39) -> JobRecord:
         labels=LABELS,
         preview=PREVIEW,
         loaded={"base, evaluated": loaded, f"tuned {ATTACK}": {**loaded, "weights": "b2" * 32}},
-        environment={"python": "3.11", "git": None, "stages": {"train": {"torch": "2.13"}}},
+        environment={
+            "python": "3.11", "git": None, "stages": {"train": {"torch": "2.13"}},
+            "machines": {"train": {"packages": {"six": "1.17.0"}, "gpus": ["H100", "H100"]}, "eval": {"gpus": []}},
+        },
         settings={
             "name": "rugby", "base": "/home/someone/models/base", "line": 7, "revision": None, "dtype": "bfloat16",
             "train": {"method": "lora", "lr": 1e-4, "lora": {"r": 16}, "seeds": list(seeds), "env": {}},

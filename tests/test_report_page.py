@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -312,3 +313,10 @@ def test_a_log_without_a_number_is_no_picture() -> None:
     assert curves([Series("a", {1: math.nan})]) is None
     never = replace(failed(), losses=[losses(0, [])])
     assert "No step was logged." in Page(render(never)).text
+
+
+def test_devices_are_named_and_packages_left_to_a_file() -> None:
+    page = Page(render(failed()))
+    assert re.search(r"GPUs of train\s*H100, H100", page.text)
+    assert "GPUs of eval" not in page.text
+    assert "six" not in page.text

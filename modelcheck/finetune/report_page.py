@@ -99,7 +99,7 @@ def render(record: JobRecord) -> str:
         loaded_by=list(record.loaded),
         digits=report_settings.DIGITS,
         versions=record.environment.get("stages", {}),
-        environment=[(k, str(v)) for k, v in record.environment.items() if k != "stages" and v is not None],
+        environment=list(report_settings.environment(record)),
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
 

@@ -41,6 +41,16 @@ def settings(record: JobRecord) -> Iterator[tuple[str, list[tuple[str, str]]]]:
             yield name, pairs
 
 
+def environment(record: JobRecord) -> Iterator[tuple[str, str]]:
+    """(name, value) of where the job ran; every package of its interpreters is in env.json alone."""
+    for name, value in record.environment.items():
+        if value is not None and not isinstance(value, Mapping):
+            yield name, _text(value)
+    for stage, machine in record.environment.get("machines", {}).items():
+        if machine.get("gpus"):
+            yield f"GPUs of {stage}", _text(machine["gpus"])
+
+
 def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping) and value:
         for key, part in value.items():
