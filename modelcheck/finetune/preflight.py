@@ -105,9 +105,10 @@ def _base(job: Job, *, fetch: bool) -> Iterator[str]:
 def stages(job: Job, training: Worker, evaluating: Worker) -> Iterator[str]:
     """What the interpreters of the stages lack, each started and asked; where it is no interpreter, that."""
     needed = [name for name in TRAINING if name != "tensorboard" or name in job.train.report_to]
-    yield from _lacking("train", training, needed, "finetune", job)
+    yield from _lacking("train", training, needed, "finetune", job, minima("finetune"))
     extra = "openai" if job.eval.backend == "openai" else "finetune"
-    yield from _lacking("eval", evaluating, EVALUATING[job.eval.backend], extra, job)
+    least = {**minima(extra), **oldest()} if job.eval.backend == "transformers" else minima(extra)
+    yield from _lacking("eval", evaluating, EVALUATING[job.eval.backend], extra, job, least)
 
 
 def interpreters(_: Job, training: Worker, evaluating: Worker) -> Iterator[str]:
@@ -117,13 +118,14 @@ def interpreters(_: Job, training: Worker, evaluating: Worker) -> Iterator[str]:
             yield f"{stage}: {why}"
 
 
-def _lacking(stage: str, worker: Worker, modules: Sequence[str], extra: str, job: Job) -> Iterator[str]:
+def _lacking(
+    stage: str, worker: Worker, modules: Sequence[str], extra: str, job: Job, least: Mapping[str, SpecifierSet]
+) -> Iterator[str]:
     if isinstance(started := worker.start(stage), Failed):
         yield str(started)
         return
     if lacking := [name for name in modules if name not in worker.versions]:
         yield f"{stage}: its interpreter lacks {', '.join(lacking)}: {_supplying(lacking[0], stage, job)}"
-    least = minima(extra)
     for name in modules:
         version, wanted = worker.versions.get(name), least.get(name)
         if version and wanted and not wanted.contains(version, prereleases=True):
@@ -141,6 +143,14 @@ def _supplying(module: str, stage: str, job: Job) -> str:
         )
     what = INSTALLED.get(module, "modelcheck[finetune]")
     return f"install {what} for it, or name another one by {stage}.python"
+
+
+@cache
+def oldest() -> Mapping[str, SpecifierSet]:
+    """{distribution: the versions that evaluation was run with}: unlike a trainer, it knows older ones, too."""
+    from packaging.specifiers import SpecifierSet
+
+    return {"transformers": SpecifierSet(">=4.57")}
 
 
 @cache
