@@ -60,7 +60,7 @@ def test_a_job_evaluates_what_4_can_read_and_says_what_it_cannot(transformers_4:
     assert (stages["eval"]["transformers"], stages["train"]["transformers"][:2]) == ("4.57.6", "5.")
     assert {kind for name, (kind, _) in steps.items() if name.startswith("base-")} == {"passed"}
     answers = [sample.raw for path in made.glob("cache/*/samples.jsonl") for sample in samples.read(path)]
-    assert len(answers) == 400
+    assert len(answers) == 600
     assert [answer for answer in answers if not conforms(answer)] == []
     step, text = first_failure(steps)
     assert step == "rehearse"
