@@ -41,7 +41,7 @@ def more_before(folder: Path) -> None:
 EDITS: dict[str, tuple[Edit, str, Severity]] = {
     "template": (more_before, "template-drift", Severity.ERROR),
     "vocabulary": (exchanged, "tokenizer-drift", Severity.ERROR),
-    "pad": (patch("tokenizer_config.json", pad_token="<|im_start|>"), "tokenizer-drift", Severity.ERROR),
+    "normalizer": (patch("tokenizer.json", normalizer={"type": "Lowercase"}), "tokenizer-drift", Severity.ERROR),
     "epsilon": (patch("config.json", rms_norm_eps=1e-3), "config-drift", Severity.ERROR),
     "length": (patch("config.json", max_position_embeddings=4096), "config-drift", Severity.WARNING),
     "sampling": (

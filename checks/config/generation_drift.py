@@ -73,7 +73,8 @@ def generation_drift(
 
     Traps: asked only where the base is named with `--base`. Token ids that a save fills in, and stop ids that were
     added, are expected; so is a value that is written out here and the default there, and settings of sampling that
-    moved here from the base's config.json.
+    moved here from the base's config.json. Whoever publishes a chat model of a plain one sets its sampling:
+    information, and a warning where a job saved it.
 
     Sources: vLLM 0.33 (config/model.py, `get_diff_sampling_param`); transformers 5.23
     (generation/configuration_utils.py, `_get_default_generation_params`); 21 published files read and saved again by
@@ -95,7 +96,7 @@ def generation_drift(
                 f"{key} is {shorten(own)}, expected {shorten(base)} as in the base: servers sample by it where a "
                 "request does not say otherwise, and an evaluation that pins its own did not see it"
             )
-            yield Finding(message, FILE, f"/{key}")
+            yield Finding(message, FILE, f"/{key}", Severity.INFO)
     stops = token_ids(FILE, base_generation_config or {}, "eos_token_id")
     if gone := [i for i in stops if i not in stop_ids.in_force]:
         message = (

@@ -52,7 +52,8 @@ def template_drift(template_drift: tuple[OtherText, ...]) -> Iterator[Finding]:
     Traps: asked only where the base is named with `--base` and has a template. Compared is what both render for the
     conversations of `modelcheck render`, so that another file, other blank space between statements and generation
     markers are silent; so is a conversation that the base's template refuses. That a model was given another template
-    on purpose cannot be seen from its files: a warning.
+    on purpose cannot be seen from its files: information; a template that is gone is a warning, and in a job both are
+    errors.
 
     Sources: TRL 1.16 puts generation markers into templates that it knows; transformers 5 moves templates to
     chat_template.jinja.
@@ -69,4 +70,5 @@ def template_drift(template_drift: tuple[OtherText, ...]) -> Iterator[Finding]:
                 f"{named} renders {other.conversation!r} with {own} at character {at}, expected {base} as in the base"
             )
         consequence = "prompts are not what the model was trained on, unless it was trained under this template"
-        yield Finding(f"{message}: {consequence}", other.template.file, other.template.at)
+        severity = Severity.WARNING if other.own is None else Severity.INFO
+        yield Finding(f"{message}: {consequence}", other.template.file, other.template.at, severity)

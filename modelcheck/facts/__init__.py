@@ -10,7 +10,7 @@ from .config import config, generation_config
 from .conversations import conversations, rendered
 from .dataset import data, dataset
 from .differences import differences
-from .drift import base_chat_template, base_special_tokens, template_drift, tokenizer_drift
+from .drift import base_chat_template, base_special_tokens, base_tokenizer_json, template_drift, tokenizer_drift
 from .embeddings import embedding_tensor, embeddings
 from .emitted import emitted
 from .encoded_rows import encoded_rows, row_limit
@@ -54,6 +54,7 @@ __all__ = [
     "base_special_tokens",
     "base_tensors",
     "base_tokenizer_config",
+    "base_tokenizer_json",
     "chat_template",
     "config",
     "conversations",

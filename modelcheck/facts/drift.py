@@ -14,14 +14,14 @@ from modelcheck.fact import fact
 from modelcheck.render.renderer import Renderer
 from modelcheck.target import Targets
 
-from .base import base_tokenizer_config as read_base_tokenizer_config
 from .chat_template import Template
 from .chat_template import chat_template as read_template
 from .conversations import Rendering
 from .conversations import rendered as render
-from .files import Files
+from .files import Files, JsonObject
 from .special_tokens import SpecialTokens
 from .special_tokens import special_tokens as read_special_tokens
+from .special_tokens import special_tokens_map as read_special_tokens_map
 from .tokenizer import Tokenizer
 from .tokenizer import tokenizer as read_tokenizer
 from .tokenizer import tokenizer_json as read_tokenizer_json
@@ -73,28 +73,34 @@ class OtherText(NamedTuple):
 
 
 @fact
-def base_special_tokens(base_files: Files) -> SpecialTokens:
+def base_special_tokens(base_files: Files, base_tokenizer_config: JsonObject | None = None) -> SpecialTokens:
     """The special tokens of the base model."""
-    return read_special_tokens(read_base_tokenizer_config(base_files))
+    named = read_special_tokens_map(base_files) if "special_tokens_map.json" in base_files else None
+    return read_special_tokens(base_tokenizer_config, named)
 
 
 @fact
-def base_chat_template(base_files: Files, target: Targets) -> Mapping[str, Template]:
+def base_chat_template(
+    base_files: Files, target: Targets, base_tokenizer_config: JsonObject | None = None
+) -> Mapping[str, Template]:
     """{name: template} of the base model; a job with a template of its own hands that in."""
-    return read_template(base_files, target, read_base_tokenizer_config(base_files))
+    return read_template(base_files, target, base_tokenizer_config)
 
 
 @fact
-def tokenizer_drift(files: Files, tokenizer: Tokenizer, base_files: Files) -> TokenizerDrift:
-    """Two tokenizers side by side; files that are equal to the byte are not parsed."""
-    if all("tokenizer.json" in side for side in (files, base_files)):
-        text = read_tokenizer_json(base_files)
-        if read_tokenizer_json(files) == text:
-            return TokenizerDrift()
-        base = read_tokenizer(base_files, text)
-    else:
-        base = read_tokenizer(base_files)
-    own = tokenizer.ids
+def base_tokenizer_json(base_files: Files) -> str:
+    """The text of the base model's tokenizer.json."""
+    return read_tokenizer_json(base_files)
+
+
+@fact
+def tokenizer_drift(
+    tokenizer: Tokenizer, base_files: Files, tokenizer_json: str | None = None, base_tokenizer_json: str | None = None
+) -> TokenizerDrift:
+    """Two tokenizers side by side; that of the base is not parsed where both files are equal to the byte."""
+    if tokenizer_json is not None and tokenizer_json == base_tokenizer_json:
+        return TokenizerDrift()
+    base, own = read_tokenizer(base_files, base_tokenizer_json), tokenizer.ids
     moved = sorted(
         (Moved(token, i, own.get(token)) for token, i in base.ids.items() if own.get(token) != i), key=_by_id
     )
@@ -117,21 +123,17 @@ def _recut(own: Tokenizer, base: Tokenizer) -> Iterator[Recut]:
 @fact
 def template_drift(
     files: Files,
-    special_tokens: SpecialTokens,
     base_chat_template: Mapping[str, Template],
     base_special_tokens: SpecialTokens,
     renderer: Renderer,
-    chat_template: Mapping[str, Template] | None = None,
+    rendered: Mapping[str, Rendering] | None = None,
 ) -> tuple[OtherText, ...]:
     """For each template of the base, what it renders otherwise here; one that is gone counts as nothing rendered."""
-    if chat_template is None:
+    if rendered is None:
         files.require("tokenizer_config.json", "there is no tokenizer")
-    kept = chat_template or {}
-    changed = {name: t for name, t in base_chat_template.items() if name not in kept or _other(kept[name], t)}
-    if not changed:
-        return ()
-    theirs = render(changed, base_special_tokens, renderer)
-    own = render({name: kept[name] for name in changed if name in kept}, special_tokens, renderer)
+    own = rendered or {}
+    changed = {name: t for name, t in base_chat_template.items() if name not in own or _other(own[name].template, t)}
+    theirs = render(changed, base_special_tokens, renderer) if changed else {}
     found = (_first(name, rendering, own.get(name)) for name, rendering in theirs.items() if rendering.healthy)
     return tuple(filter(None, found))
 

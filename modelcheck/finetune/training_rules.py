@@ -24,8 +24,16 @@ from modelcheck.render.renderer import Renderer
 from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.planned import Planned
 
-# What the trainer had no leave to change in what it saved, and a loss on prompts where answers were asked for.
-AGAINST_THE_JOB = ("differs-from-base", "template-drift", "tokenizer-drift", "prompt-in-loss")
+# What the trainer had no leave to change in what it saved, and a loss on prompts where answers were asked for:
+# from which severity on the job makes it how severe.
+AGAINST_THE_JOB = {
+    "differs-from-base": (Severity.WARNING, Severity.ERROR),
+    "prompt-in-loss": (Severity.WARNING, Severity.ERROR),
+    "template-drift": (Severity.INFO, Severity.ERROR),
+    "tokenizer-drift": (Severity.INFO, Severity.ERROR),
+    "config-drift": (Severity.INFO, Severity.WARNING),
+    "generation-drift": (Severity.INFO, Severity.WARNING),
+}
 # What two steps can tell of a run: how many there are of them, and how warm, is the rehearsal's own.
 REHEARSED = ("learning-rate-not-applied", "non-finite-loss")
 
@@ -74,10 +82,10 @@ def _told(base: Path, _: str) -> frozenset[tuple[str, str | None]]:
 
 
 def _held_to_the_job(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """What is only suspicious where nobody knows what was meant is an error where the job says the opposite."""
+    """What may have been meant where nobody knows is worse where the job says the opposite."""
     for found in findings:
-        against = found.slug in AGAINST_THE_JOB and found.severity is Severity.WARNING
-        yield dataclasses.replace(found, severity=Severity.ERROR) if against else found
+        least, most = AGAINST_THE_JOB.get(found.slug or "", (found.severity, found.severity))
+        yield dataclasses.replace(found, severity=most) if least <= found.severity < most else found
 
 
 def _lint(

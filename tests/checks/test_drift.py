@@ -23,6 +23,7 @@ RENDERS_THE_SAME = """\
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
 """
 OTHER = RENDERS_THE_SAME.replace("{%- for m", "{{- 'Be kind. ' }}{%- for m", 1)
+BOS_FIRST = "{{ bos_token }}" + RENDERS_THE_SAME
 TOKENS = json.loads(tiny.files()["tokenizer.json"])["added_tokens"]
 NEW = {**TOKENS[0], "id": 320, "content": "<|tool|>"}
 
@@ -60,6 +61,17 @@ EXPECTED: Mapping[str, Mapping[str, Any]] = {
         "tokenizer_config.json": {"pad_token": "<|pad|>", "bos_token": "<|bos|>"},
         "base/tokenizer_config.json": {"pad_token": None},
     },
+    "a pad token that was mended": {
+        "tokenizer_config.json": {"pad_token": "<|pad|>"},
+        "base/tokenizer_config.json": {"pad_token": "<|im_end|>"},
+    },
+    "the base names its tokens in special_tokens_map.json": {
+        "chat_template.jinja": "{# ours #}" + BOS_FIRST,
+        "tokenizer_config.json": {"bos_token": "<|bos|>"},
+        "base/chat_template.jinja": BOS_FIRST,
+        "base/special_tokens_map.json": {"bos_token": "<|bos|>"},
+    },
+    "the base names its tokens nowhere": {"base/tokenizer_config.json": "null"},
     "keys of transformers 5": {"tokenizer_config.json": {"backend": "tokenizers", "is_local": True, "local_only": 0}},
     "a token was added": {"tokenizer.json": {"added_tokens": [*TOKENS, NEW]}},
     "components are written otherwise": {
@@ -89,8 +101,8 @@ SUSPICIOUS: Mapping[str, tuple[str, Mapping[str, Any], str, str]] = {
                          "generation_config.json is not there"),
     "a stop id is gone": ("generation-drift", {"base/generation_config.json": {"eos_token_id": [3, 4]}},
                           "/eos_token_id", "eos_token_id is [3], the base stops at [4] too"),
-    "another pad": ("tokenizer-drift", {"tokenizer_config.json": {"pad_token": "<|reserved_0|>"}},
-                    "/pad_token", "pad_token is '<|reserved_0|>', expected '<|pad|>' as in the base"),
+    "another EOS": ("tokenizer-drift", {"tokenizer_config.json": {"eos_token": "<|reserved_0|>"}},
+                    "/eos_token", "eos_token is '<|reserved_0|>', expected '<|im_end|>' as in the base"),
     "a normalizer": ("tokenizer-drift", {"tokenizer.json": {"normalizer": {"type": "Lowercase"}}},
                      "", "\"Hello World, isn't it"),
     "a template that says more": ("template-drift", {"chat_template.jinja": OTHER}, "",
@@ -100,10 +112,15 @@ SUSPICIOUS: Mapping[str, tuple[str, Mapping[str, Any], str, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("slug", "files", "at", "says"), SUSPICIOUS.values(), ids=SUSPICIOUS)
-def test_what_nobody_trains_is_a_warning(slug: str, files: Mapping[str, Any], at: str, says: str) -> None:
+# What nobody means to do; the others may have been meant, by whoever makes a chat model of a plain one.
+SURELY_NOT = ("the file is gone", "a stop id is gone", "a normalizer", "a template that is gone")
+
+
+@pytest.mark.parametrize("case", SUSPICIOUS)
+def test_what_training_does_not_change_is_told(case: str) -> None:
+    slug, files, at, says = SUSPICIOUS[case]
     found = drift(files)
-    assert severities(found) == ["warning"]
+    assert severities(found) == ["warning" if case in SURELY_NOT else "info"]
     assert found[0].slug == slug
     assert (found[0].at or "") == at
     assert found[0].message.startswith(says)
