@@ -41,8 +41,11 @@ class NonFinite:
 def value_spans(tensors: Tensors, embeddings: Embeddings, weights: str) -> ValueSpans:
     """Of each tensor of floats the bytes [start, stop) of its file that are read: all, or of large ones the ends.
 
-    The engine asks for it beforehand where these bytes are far away: their sum is what is to come.
+    The engine asks for it beforehand where these bytes are far away: their sum is what is to come. None where only
+    rows in use are read: no header is needed for that.
     """
+    if weights == "used":
+        return ()
     # What is packed has no such values.
     looked_at = [t for t in tensors.values() if t.dtype in EXPONENT and not any(word in t.name for word in MASKS)]
     own = embeddings.tensor.name

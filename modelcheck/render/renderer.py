@@ -34,21 +34,30 @@ class Spare:
     def take(self) -> subprocess.Popen[bytes] | None:
         """The one that was left, if any. A fork of the process that left it must not speak into its pipe."""
         with self._lock:
-            kept, self._kept = self._kept, None
-        return kept[1] if kept and kept[0] == os.getpid() else None
+            if self._kept is None or self._kept[0] != os.getpid():
+                return None
+            (_, process), self._kept = self._kept, None
+            return process
 
     def leave(self, process: subprocess.Popen[bytes]) -> None:
         """Keep one; others are ended."""
         with self._lock:
-            full = self._kept is not None
-            self._kept = self._kept or (os.getpid(), process)
+            full = self._kept is not None and self._kept[0] == os.getpid()
+            if not full:
+                self._kept = os.getpid(), process
         if full:
-            process.communicate()
+            _end(process)
 
     def end(self) -> None:
         """End the one that is kept."""
         if process := self.take():
-            process.communicate()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    # It waits for a request and holds nothing. Closing its pipe might not end it: forks of ours have the pipe as well.
+    process.kill()
+    process.communicate()
 
 
 SPARE = Spare()
