@@ -39,11 +39,15 @@ PROBES = (
 
 
 class Moved(NamedTuple):
-    """A token of the base, its id there, and what the id is now; None where the token is gone."""
+    """A token of the base, its id there, and what the id is now; None where the token is gone.
+
+    `added` says that the base has it beside the vocabulary proper, as special and reserved tokens are.
+    """
 
     token: str
     base: int
     own: int | None
+    added: bool
 
 
 class Recut(NamedTuple):
@@ -101,14 +105,9 @@ def tokenizer_drift(
     if tokenizer_json is not None and tokenizer_json == base_tokenizer_json:
         return TokenizerDrift()
     base, own = read_tokenizer(base_files, base_tokenizer_json), tokenizer.ids
-    moved = sorted(
-        (Moved(token, i, own.get(token)) for token, i in base.ids.items() if own.get(token) != i), key=_by_id
-    )
-    return TokenizerDrift(tuple(moved), tuple(_recut(tokenizer, base)))
-
-
-def _by_id(moved: Moved) -> int:
-    return moved.base
+    gone = sorted((i, token) for token, i in base.ids.items() if own.get(token) != i)
+    moved = tuple(Moved(token, i, own.get(token), i in base.added) for i, token in gone)
+    return TokenizerDrift(moved, tuple(_recut(tokenizer, base)))
 
 
 def _recut(own: Tokenizer, base: Tokenizer) -> Iterator[Recut]:

@@ -25,14 +25,14 @@ from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.planned import Planned
 
 # What the trainer had no leave to change in what it saved, and a loss on prompts where answers were asked for:
-# from which severity on the job makes it how severe.
-AGAINST_THE_JOB = {
-    "differs-from-base": (Severity.WARNING, Severity.ERROR),
-    "prompt-in-loss": (Severity.WARNING, Severity.ERROR),
-    "template-drift": (Severity.INFO, Severity.ERROR),
-    "tokenizer-drift": (Severity.INFO, Severity.ERROR),
-    "config-drift": (Severity.INFO, Severity.WARNING),
-    "generation-drift": (Severity.INFO, Severity.WARNING),
+# {rule: {its severity: how severe it is against the job}}.
+AGAINST_THE_JOB: Mapping[str | None, Mapping[Severity, Severity]] = {
+    "differs-from-base": {Severity.WARNING: Severity.ERROR},
+    "prompt-in-loss": {Severity.WARNING: Severity.ERROR},
+    "template-drift": {Severity.INFO: Severity.ERROR, Severity.WARNING: Severity.ERROR},
+    "tokenizer-drift": {Severity.INFO: Severity.ERROR, Severity.WARNING: Severity.ERROR},
+    "config-drift": {Severity.INFO: Severity.WARNING, Severity.WARNING: Severity.ERROR},
+    "generation-drift": {Severity.INFO: Severity.WARNING},
 }
 # What two steps can tell of a run: how many there are of them, and how warm, is the rehearsal's own.
 REHEARSED = ("learning-rate-not-applied", "non-finite-loss")
@@ -84,8 +84,8 @@ def _told(base: Path, _: str) -> frozenset[tuple[str, str | None]]:
 def _held_to_the_job(findings: Iterable[Finding]) -> Iterator[Finding]:
     """What may have been meant where nobody knows is worse where the job says the opposite."""
     for found in findings:
-        least, most = AGAINST_THE_JOB.get(found.slug or "", (found.severity, found.severity))
-        yield dataclasses.replace(found, severity=most) if least <= found.severity < most else found
+        worse = AGAINST_THE_JOB.get(found.slug, {})
+        yield dataclasses.replace(found, severity=worse.get(found.severity, found.severity))
 
 
 def _lint(

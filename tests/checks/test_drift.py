@@ -126,10 +126,17 @@ def test_what_training_does_not_change_is_told(case: str) -> None:
     assert found[0].message.startswith(says)
 
 
-def test_a_setting_that_decides_what_tensors_compute_is_an_error() -> None:
+def test_a_setting_that_decides_what_tensors_compute_is_a_warning() -> None:
     sides = {"config.json": "relu", "base/config.json": "silu"}
     [found] = drift({name: {"vision_config": {"hidden_act": act}} for name, act in sides.items()})
-    assert (str(found.severity), found.at) == ("error", "/vision_config/hidden_act")
+    assert (str(found.severity), found.at) == ("warning", "/vision_config/hidden_act")
+
+
+def test_a_reserved_token_may_be_given_another_name() -> None:
+    sides = {"tokenizer.json": "<|call|>", "base/tokenizer.json": "<|tool|>"}
+    [found] = drift({file: {"added_tokens": [*TOKENS, {**NEW, "content": name}]} for file, name in sides.items()})
+    assert (str(found.severity), found.at) == ("info", "/added_tokens")
+    assert found.message.startswith("1 special tokens of the base are not there ('<|tool|>')")
 
 
 def test_a_token_under_another_id_is_an_error() -> None:
