@@ -36,7 +36,7 @@ SPIN = """
 import os, sys
 os.sched_setaffinity(0, {int(sys.argv[1])})
 while os.getppid() == int(sys.argv[2]):
-    pass
+    pass  # the load
 """
 
 

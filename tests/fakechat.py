@@ -116,7 +116,7 @@ class FakeChat:
                 self.wfile.write(content)
 
             def log_message(self, *_: object) -> None:
-                pass
+                """Say nothing: requests are kept and counted, not printed."""
 
         return Handler
 

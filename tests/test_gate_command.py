@@ -143,6 +143,11 @@ class TestChoices:
         assert code == 2
         assert "has no such metric; did you mean 'em'?; it has em" in err
 
+    def test_a_task_that_lacks_the_named_metric_says_which_it_has(self, gate: Gate) -> None:
+        code, _, err = gate(*(LOGS / "lm_eval" / side for side in ("base", "tuned")), "--metric", "exact_match")
+        assert code == 2
+        assert "sums_choice has no metric exact_match, but acc,none: give --metric for it as well" in err
+
     def test_a_name_without_its_filter_means_every_filter(self, gate: Gate) -> None:
         sides = [LOGS / "lm_eval" / side for side in ("base", "tuned")]
         out = gate(*sides, "--metric", "exact_match", "--metric", "acc", "--format", "json")[1]

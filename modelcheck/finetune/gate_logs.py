@@ -73,8 +73,13 @@ def _chosen(log: Log, wanted: Sequence[str]) -> list[str]:
     else:
         found = [m for m in _metrics(log) if all(_share(r.scores[m]) for r in log.records if m in r.scores)]
     if not found or (not wanted and len(found) > 1):
-        which = "none with a score from 0 to 1" if not found and not wanted else f"{len(_metrics(log))} metrics"
         known = ", ".join(_metrics(log))
+        if wanted:
+            named = ", ".join(wanted)
+            raise UsageError(
+                f"{log.path}: {log.suite} has no metric {named}, but {known}: give --metric for it as well"
+            )
+        which = f"{len(found)} metrics" if found else "no metric with a score from 0 to 1"
         raise UsageError(f"{log.path}: {log.suite} has {which}; name those to judge with --metric, of {known}")
     return list(dict.fromkeys(found))
 

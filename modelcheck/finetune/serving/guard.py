@@ -55,7 +55,7 @@ def _pass_on(child: subprocess.Popen[bytes], secret: bytes) -> None:
 
 def _end_with_stdin(child: subprocess.Popen[bytes]) -> None:
     while os.read(0, 4096):
-        pass
+        pass  # what comes is of no interest, only that it ends
     os.killpg(0, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         child.wait(GRACE)
