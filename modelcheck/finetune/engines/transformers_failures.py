@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from modelcheck.finetune.engines.known_failures import Failures, known
 
-# (pattern in the text, what to do)
-FAILURES: Sequence[tuple[str, str]] = (
+FAILURES: Failures = (
     (
         r"Tokenizer class TokenizersBackend does not exist",
         "the folder was saved by transformers 5, which 4 cannot read: let eval.python or eval.env lead to that",
@@ -20,4 +18,5 @@ FAILURES: Sequence[tuple[str, str]] = (
 
 def remedy(text: str) -> str | None:
     """What helps against the failure that a text tells of; None where it is none of these."""
-    return next((help_ for pattern, help_ in FAILURES if re.search(pattern, text)), None)
+    found = known(text, FAILURES)
+    return found[1] if found else None

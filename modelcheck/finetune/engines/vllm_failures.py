@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
 
+from modelcheck.finetune.engines.known_failures import Failures, known
 from modelcheck.finetune.job import Vllm
 
 KEYS = [field.name for field in dataclasses.fields(Vllm)]
@@ -24,9 +24,9 @@ OTHER_BUILD = (
     'the command of this build does not find itself: in serve, say ".../bin/python", "-m", '
     '"vllm.entrypoints.openai.api_server", "--model", "{model}" in place of "vllm", "serve", "{model}"'
 )
-# (pattern in the text, what to do), the first that is found counts: causes stand before what follows from them.
+# Causes stand before what follows from them.
 # `$name` is where an argument of vLLM's is set, `$env` and `$python` the variables and libraries of its process.
-FAILURES: Sequence[tuple[str, str]] = (
+FAILURES: Failures = (
     # Memory.
     (
         r"Free memory on device .* is less than",
@@ -169,7 +169,7 @@ AROUND, WIDTH = 2, 600
 
 def remedy(text: str, *, served: bool = False) -> str | None:
     """What helps against the failure that a text tells of, our engine's or a server's; None for any other."""
-    found = _known(text)
+    found = known(text, FAILURES)
     return re.sub(r"\$(\w+)( = true)?", lambda name: _setting(name, served=served), found[1]) if found else None
 
 
@@ -181,23 +181,15 @@ def cause(printed: str) -> list[str]:
     if not POINTERS.search(printed):
         return []
     own = [found for found in OF_ITS_PROCESSES.finditer(printed) if not POINTERS.search(found[0])]
-    known = _known(printed)
-    if not known and not own:
+    told = known(printed, FAILURES)
+    if not told and not own:
         return []
-    at = printed.count("\n", 0, known[0] if known else own[-1].end())
+    at = printed.count("\n", 0, told[0] if told else own[-1].end())
     lines = printed.split("\n")
     # Processes print at the same time: its own lines have one beginning, up to the place in the source.
     begins = re.match(r"\(.*?\] |", lines[at])
     near = lines[max(0, at - AROUND) : at + AROUND + 1]
     return [line[:WIDTH] for line in near if begins and line.startswith(begins[0])]
-
-
-def _known(text: str) -> tuple[int, str] | None:
-    """The place in the text where the first of the known failures ends, and what helps."""
-    for pattern, help_ in FAILURES:
-        if found := re.search(pattern, text):
-            return found.end(), help_
-    return None
 
 
 def _setting(name: re.Match[str], *, served: bool) -> str:
