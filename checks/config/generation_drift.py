@@ -41,7 +41,6 @@ def generation_drift(
     config: Config,
     base_config: Config,
     stop_ids: StopIds,
-    base_files: Files,
     generation_config: JsonObject | None = None,
     base_generation_config: JsonObject | None = None,
 ) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from modelcheck.engine import Options
 from modelcheck.errors import UsageError
 from modelcheck.fact import Unavailable
 from modelcheck.facts.tokenizer import Tokenizer
+from modelcheck.finetune.state import digest
 from modelcheck.render.renderer import Renderer
 from modelcheck.resolver import Resolver
 from modelcheck.sources.local import LocalFolder
@@ -45,6 +46,7 @@ class Prompts:
         given = {**Options().given(), "renderer": self._renderer, "source": LocalFolder(folder)}
         self._facts = Resolver(packs.load().facts, given)
         self._args = dict(template_args or {})
+        self._made: dict[str, list[list[int]]] = {}
         self._clock = clock or datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
         try:
             self.tokenizer: Tokenizer = self._facts["tokenizer"]
@@ -90,8 +92,12 @@ class Prompts:
             yield outcome["text"]
 
     def ids(self, conversations: Iterable[Conversation], **more: Any) -> list[list[int]]:
-        """The prompts of conversations as token ids, ending where the answer begins."""
-        return [self.tokenizer.encode(text) for text in self.texts(conversations, **more)]
+        """The prompts of conversations as token ids, ending where the answer begins; the same ones are made once."""
+        asked = list(map(list, conversations))
+        key = digest([asked, more])
+        if key not in self._made:
+            self._made[key] = [self.tokenizer.encode(text) for text in self.texts(asked, **more)]
+        return self._made[key]
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
