@@ -104,17 +104,17 @@ class Embeddings:
         import numpy as np
 
         done, projected = start, np.empty((SKETCH_ROWS + self._chunk_rows, SKETCH_WIDTH), np.float32)
-        for raw in self.chunks(start, last):
-            stop = start + len(raw)
-            with np.errstate(all="ignore"):
-                found.norms[start:stop] = np.sqrt(self._squares(raw))
-                head = self.values(raw[:, : len(self._projection) * FLOATS[self.tensor.dtype]])
-                np.matmul(head, self._projection, out=projected[start - done : stop - done])
-            found.prints[start:stop] = _prints(raw)
-            start = stop
-            if start - done >= SKETCH_ROWS or start == last:
-                found.sketch[done:start] = _direction(projected[: start - done])
-                done = start
+        head = len(self._projection) * FLOATS[self.tensor.dtype]
+        with np.errstate(all="ignore"):
+            for raw in self.chunks(start, last):
+                stop = start + len(raw)
+                np.sqrt(self._squares(raw), out=found.norms[start:stop])
+                found.prints[start:stop] = _prints(raw)
+                np.matmul(self.values(raw[:, :head]), self._projection, out=projected[start - done : stop - done])
+                start = stop
+                if start - done >= SKETCH_ROWS or start == last:
+                    found.sketch[done:start] = _direction(projected[: start - done])
+                    done = start
 
     def _scan_chosen(self, chosen: frozenset[int]) -> Scan:
         import numpy as np
