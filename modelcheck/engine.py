@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from modelcheck import packs
 from modelcheck.check import Check
 from modelcheck.errors import UsageError, raised_at
-from modelcheck.fact import READS, Malformed, Missing, NotApplicable, NotPassed, Unavailable, Unfetched
+from modelcheck.fact import READS, Malformed, Missing, Need, NotApplicable, NotPassed, Unavailable, Unfetched, needs
 from modelcheck.facts.chat_template import Template
 from modelcheck.facts.files import Files
 from modelcheck.finding import Confidence, Finding
@@ -219,7 +219,9 @@ def _fetch_ahead(checks: Sequence[Check], facts: Resolver) -> None:
     """Fetch the small files that the rules will read together, and have it said how much of the weights is to come."""
     open_facts = facts.open()
     wanted = packs.behind((need.name for check in checks for need in check.needs), open_facts)
-    names = {file for name in wanted & open_facts.keys() for file in getattr(open_facts[name], READS, ())}
+    # Those of a base have definitions of their own, which ask for its files.
+    own = [f for name, f in open_facts.items() if name in wanted and Need("files", optional=False) in needs(f)]
+    names = {file for definition in own for file in getattr(definition, READS, ())}
     try:
         files: Files = facts["files"]
         whole = [(name, 0, files.size(name)) for name in sorted(names) if name in files]

@@ -3,14 +3,27 @@
 from .adapter_config import adapter_config, lora
 from .adapter_tensors import adapter_tensors
 from .architecture import architecture
-from .base import base_config, base_files, base_generation_config, base_tensors, base_tokenizer_config, fits_base
+from .base import (
+    base_chat_template,
+    base_config,
+    base_files,
+    base_generation_config,
+    base_shards,
+    base_special_tokens,
+    base_special_tokens_map,
+    base_tensors,
+    base_tokenizer_config,
+    base_tokenizer_json,
+    base_weight_index,
+    fits_base,
+)
 from .base_modules import base_modules
 from .chat_template import chat_template, is_chat, template_places
 from .config import config, generation_config
 from .conversations import conversations, rendered
 from .dataset import data, dataset
 from .differences import differences
-from .drift import base_chat_template, base_special_tokens, base_tokenizer_json, template_drift, tokenizer_drift
+from .drift import template_drift, tokenizer_drift
 from .embeddings import embedding_tensor, embeddings
 from .emitted import emitted
 from .encoded_rows import encoded_rows, row_limit
@@ -51,10 +64,13 @@ __all__ = [
     "base_files",
     "base_generation_config",
     "base_modules",
+    "base_shards",
     "base_special_tokens",
+    "base_special_tokens_map",
     "base_tensors",
     "base_tokenizer_config",
     "base_tokenizer_json",
+    "base_weight_index",
     "chat_template",
     "config",
     "conversations",

@@ -2,23 +2,65 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any
 
-from modelcheck.fact import Missing, NotApplicable, fact
+from modelcheck.fact import Malformed, Missing, NotApplicable, NotPassed, fact
 from modelcheck.sources import Source
 
-from .config import Config
-from .config import config as read_config
+from .chat_template import chat_template
+from .config import Config, config, generation_config
 from .embeddings import INPUT
-from .files import Files, JsonObject, some
+from .files import Files, some
 from .heads import HEADS
 from .heads import tie as read_tie
-from .tensors import Tensor, Tensors, shards
-from .tensors import tensors as read_tensors
+from .special_tokens import special_tokens, special_tokens_map, tokenizer_config
+from .tensors import Tensor, Tensors, shards, tensors
+from .tokenizer import tokenizer_json
 from .weight_index import weight_index
 
 # Stored or not where it is one with the embedding.
 TIED = "lm_head.weight"
+# Facts of the run, which both checkpoints share.
+SHARED = frozenset({"target", "weights", "renderer"})
+
+
+@contextmanager
+def blaming_the_base(*, needed: bool = False) -> Iterator[None]:
+    """Say of the base what it lacks. A broken file of it is no fault of the checkpoint: that could not be checked.
+
+    Nor could it where what every base has is not there.
+    """
+    try:
+        yield
+    except NotPassed:
+        raise
+    except NotApplicable as failure:
+        raise (Missing if needed else NotApplicable)(f"in the base, {failure}") from failure
+    except Missing as failure:
+        raise type(failure)(f"in the base, {failure}") from failure
+    except Malformed as failure:
+        raise Missing(f"in the base, {failure}") from failure
+
+
+def of_base(definition: Callable[..., Any], *, needed: bool = False) -> Callable[..., Any]:
+    """The same fact of the base: `base_` stands before its name, and before the names of the facts that it needs."""
+    signature = inspect.signature(definition)
+    renamed = {name if name in SHARED else f"base_{name}": name for name in signature.parameters}
+
+    @wraps(definition)
+    def read(**facts: Any) -> Any:
+        with blaming_the_base(needed=needed):
+            return definition(**{renamed[name]: value for name, value in facts.items()})
+
+    parameters = [p.replace(name=name) for name, p in zip(renamed, signature.parameters.values(), strict=True)]
+    read.__name__ = f"base_{definition.__name__}"
+    vars(read)["__signature__"] = signature.replace(parameters=parameters)
+    return read
 
 
 @fact
@@ -29,34 +71,16 @@ def base_files(base_source: Source | None = None) -> Files:
     return Files(base_source)
 
 
-@fact
-def base_config(base_files: Files) -> Config:
-    """config.json of the base model."""
-    return read_config(base_files)
-
-
-@fact
-def base_tokenizer_config(base_files: Files) -> JsonObject:
-    """tokenizer_config.json of the base model."""
-    base_files.require("tokenizer_config.json", "the base has no tokenizer_config.json")
-    return base_files.json_object("tokenizer_config.json")
-
-
-@fact
-def base_generation_config(base_files: Files) -> JsonObject:
-    """generation_config.json of the base model."""
-    base_files.require("generation_config.json", "the base has no generation_config.json")
-    return base_files.json_object("generation_config.json")
-
-
-@fact
-def base_tensors(base_files: Files) -> Tensors:
-    """The headers of the base model's weights."""
-    try:
-        index = weight_index(base_files)
-    except NotApplicable:
-        index = None
-    return read_tensors(base_files, shards(base_files, index), index)
+base_config = of_base(config, needed=True)
+base_generation_config = of_base(generation_config)
+base_tokenizer_config = of_base(tokenizer_config)
+base_special_tokens_map = of_base(special_tokens_map)
+base_special_tokens = of_base(special_tokens)
+base_chat_template = of_base(chat_template)
+base_tokenizer_json = of_base(tokenizer_json)
+base_weight_index = of_base(weight_index)
+base_shards = of_base(shards)
+base_tensors = of_base(tensors)
 
 
 @dataclass(frozen=True, slots=True)

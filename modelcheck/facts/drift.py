@@ -12,19 +12,15 @@ from typing import NamedTuple
 
 from modelcheck.fact import fact
 from modelcheck.render.renderer import Renderer
-from modelcheck.target import Targets
 
+from .base import blaming_the_base
 from .chat_template import Template
-from .chat_template import chat_template as read_template
 from .conversations import Rendering
 from .conversations import rendered as render
-from .files import Files, JsonObject
+from .files import Files
 from .special_tokens import SpecialTokens
-from .special_tokens import special_tokens as read_special_tokens
-from .special_tokens import special_tokens_map as read_special_tokens_map
 from .tokenizer import Tokenizer
 from .tokenizer import tokenizer as read_tokenizer
-from .tokenizer import tokenizer_json as read_tokenizer_json
 
 # What normalizers, pre-tokenizers and post-processors treat each in their own way.
 PROBES = (
@@ -77,34 +73,15 @@ class OtherText(NamedTuple):
 
 
 @fact
-def base_special_tokens(base_files: Files, base_tokenizer_config: JsonObject | None = None) -> SpecialTokens:
-    """The special tokens of the base model."""
-    named = read_special_tokens_map(base_files) if "special_tokens_map.json" in base_files else None
-    return read_special_tokens(base_tokenizer_config, named)
-
-
-@fact
-def base_chat_template(
-    base_files: Files, target: Targets, base_tokenizer_config: JsonObject | None = None
-) -> Mapping[str, Template]:
-    """{name: template} of the base model; a job with a template of its own hands that in."""
-    return read_template(base_files, target, base_tokenizer_config)
-
-
-@fact
-def base_tokenizer_json(base_files: Files) -> str:
-    """The text of the base model's tokenizer.json."""
-    return read_tokenizer_json(base_files)
-
-
-@fact
 def tokenizer_drift(
     tokenizer: Tokenizer, base_files: Files, tokenizer_json: str | None = None, base_tokenizer_json: str | None = None
 ) -> TokenizerDrift:
     """Two tokenizers side by side; that of the base is not parsed where both files are equal to the byte."""
     if tokenizer_json is not None and tokenizer_json == base_tokenizer_json:
         return TokenizerDrift()
-    base, own = read_tokenizer(base_files, base_tokenizer_json), tokenizer.ids
+    own = tokenizer.ids
+    with blaming_the_base(needed=True):
+        base = read_tokenizer(base_files, base_tokenizer_json)
     gone = sorted((i, token) for token, i in base.ids.items() if own.get(token) != i)
     moved = tuple(Moved(token, i, own.get(token), i in base.added) for i, token in gone)
     return TokenizerDrift(moved, tuple(_recut(tokenizer, base)))

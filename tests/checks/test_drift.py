@@ -11,6 +11,7 @@ from support import severities
 
 from modelcheck import tiny
 from modelcheck.finding import Finding
+from modelcheck.report import TargetReport
 from modelcheck.testing import lint_overlay
 
 DRIFT = ("config-drift", "generation-drift", "tokenizer-drift", "template-drift")
@@ -80,10 +81,16 @@ EXPECTED: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 
 
-def drift(files: Mapping[str, Any]) -> list[Finding]:
+def linted(files: Mapping[str, Any]) -> TargetReport:
     texts = {name: part if isinstance(part, str) else json.dumps(part) for name, part in {**SAME, **files}.items()}
     [report] = lint_overlay(texts, select=DRIFT)
-    assert (report.internal, report.skipped) == ([], [])
+    assert report.internal == []
+    return report
+
+
+def drift(files: Mapping[str, Any]) -> list[Finding]:
+    report = linted(files)
+    assert report.skipped == []
     return report.findings
 
 
@@ -144,3 +151,20 @@ def test_a_token_under_another_id_is_an_error() -> None:
     assert str(found.severity) == "error"
     said = "2 tokens of the base have another id or none ('a', 'b'): 'a' is id 71, expected id 70: "
     assert found.message.startswith(said)
+
+
+UNUSABLE: Mapping[str, tuple[str, str, set[str], str]] = {
+    "config": ("base/config.json", "{", {"config-drift", "generation-drift"}, "config.json: is not JSON"),
+    "no config": ("base/config.json", "null", {"config-drift", "generation-drift"}, "there is no config.json"),
+    "tokenizer": ("base/tokenizer.json", "{", {"tokenizer-drift"}, "tokenizer.json: the tokenizers library refuses it"),
+    "special tokens": ("base/tokenizer_config.json", "[", {"tokenizer-drift", "template-drift"}, "tokenizer_config"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_what_the_base_has_wrong_is_said_of_the_base(case: str) -> None:
+    file, content, slugs, reason = UNUSABLE[case]
+    report = linted({file: content})
+    assert report.findings == []
+    assert {skipped.slug for skipped in report.skipped} == slugs
+    assert {skipped.reason.startswith(f"in the base, {reason}") for skipped in report.skipped} == {True}
