@@ -282,10 +282,20 @@ def test_what_the_client_was_told_is_not_there_is_known_offline(hub: FakeHub) ->
     assert "vllm-generation-defaults" not in slugs
     assert "nobody knows whether there is such a file" in slugs["double-bos"]
     assert lint("org/tiny").error is None
-    assert [request.path.partition("?")[0] for request in hub.requests] == ["/api/models/org/tiny/revision/main"]
+    [listed] = [request.path.partition("?")[0] for request in hub.requests]
+    assert listed == f"/api/models/org/tiny/revision/{hub.repositories['org/tiny'].sha}"
     hub.forget()
     assert lint("org/tiny", offline=True).skipped == lint("org/tiny").skipped  # what there is, it was told
     assert hub.requests == []
+
+
+def test_a_whole_model_is_read_at_the_commit_of_the_cache_though_the_branch_has_moved(hub: FakeHub) -> None:
+    old = hub.add("org/tiny", tiny.files())
+    fetch("org/tiny", *tiny.files())  # older clients leave no list of the commit's files
+    hub.add("org/tiny", {**tiny.files(), "config.json": b"{}"}, revisions={"old": old})
+    for _ in range(2):
+        assert lint("org/tiny").hub[0].sha == old.sha
+    assert asked(hub)[len(tiny.files()) :] == []
 
 
 def test_of_a_part_of_a_snapshot_only_the_rest_is_fetched(hub: FakeHub, tmp_path: Path) -> None:

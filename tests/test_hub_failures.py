@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +21,7 @@ from test_hub import adapter, download, lint
 
 from modelcheck import tiny
 from modelcheck.cli import cli
+from modelcheck.names import TEXT_LIMIT
 from modelcheck.sources.hub_client import Answer, Client
 
 
@@ -133,7 +139,13 @@ def test_no_server(monkeypatch: pytest.MonkeyPatch, hub: FakeHub) -> None:
     assert "http://127.0.0.1:9 cannot be reached" in refused(hub, "org/tiny")
 
 
-@pytest.mark.parametrize(("variable", "value"), [("HF_ENDPOINT", "huggingface.co"), ("HF_HUB_DOWNLOAD_TIMEOUT", "ten")])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HF_ENDPOINT", "huggingface.co"),
+        *(("HF_HUB_DOWNLOAD_TIMEOUT", s) for s in ("ten", "", "0", "-1", "nan", "inf")),
+    ],
+)
 def test_variables_that_mean_nothing(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
     monkeypatch.setenv(variable, value)
     assert f"{variable} is '{value}', expected" in refused(hub, "org/tiny")
@@ -246,3 +258,43 @@ def test_who_asks_to_wait_for_an_hour_is_not_waited_for(hub: FakeHub) -> None:
     hub.fault = lambda number, request: Fault(429, {"retry-after": "3600"})
     assert "asks to wait for 3600 s" in (lint("org/tiny").error or "")
     assert len(hub.requests) == 1
+
+
+def test_a_config_that_is_no_config_is_not_fetched(hub: FakeHub) -> None:
+    hub.add("org/tiny", {**tiny.files(), "config.json": b" " * (TEXT_LIMIT + 1)})
+    report = lint("org/tiny", select=["CFG"])
+    assert [(finding.slug, finding.file) for finding in report.findings] == [("malformed-file", "config.json")]
+    assert hub.sent_of_files < 100_000
+
+
+@pytest.mark.parametrize("said", ["9" * 400, "9" * 5000, "-1", "never"])
+def test_a_wait_that_means_nothing_is_our_own(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("modelcheck.sources.hub_client.sleep", waits.append)
+    hub.add("org/tiny", tiny.files())
+    hub.fault = lambda number, request: Fault(429, {"retry-after": said}) if number == 1 else None
+    assert lint("org/tiny", select=["CFG"]).error is None
+    assert waits == [0.01]
+
+
+@pytest.mark.parametrize("busy", [Fault(503, {"retry-after": "50"}), Fault(seconds=20)], ids=["told to wait", "slow"])
+def test_ctrl_c_waits_for_no_server(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, busy: Fault) -> None:
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "30")
+    hub.add("org/tiny", tiny.files())
+    waited_for = threading.Event()
+
+    def fault(number: int, request: Request) -> Fault | None:
+        if "config.json" in request.path or "/resolve/" not in request.path:
+            return None
+        waited_for.set()
+        return busy
+
+    hub.fault = fault
+    process = subprocess.Popen([sys.executable, "-m", "modelcheck", "lint", "org/tiny"], stderr=subprocess.PIPE)
+    assert waited_for.wait(20)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+    assert time.monotonic() - started < 10

@@ -50,7 +50,7 @@ def test_two_processes_say_of_them_what_one_says(hub: FakeHub, mixed: list[str])
 def test_a_targets_file_of_hub_ids(mixed: list[str], tmp_path: Path) -> None:
     listed = tmp_path / "targets.txt"
     first, *others = mixed
-    listed.write_text("# of all kinds\n" + "\n".join([f"{first}  # one", "", *others]), encoding="utf-8")
+    listed.write_text("# of all kinds\n" + "\n".join(["  # one", first, "", *others]), encoding="utf-8")
     result = run("lint", "--targets-file", str(listed), "--jobs", "2", "--format", "json", "--revision", "main")
     reported = json.loads(result.stdout)["targets"]
     assert (result.code, result.stderr) == (2, "")
@@ -158,6 +158,12 @@ def test_an_endpoint_may_end_with_a_slash(hub: FakeHub, monkeypatch: pytest.Monk
 
 ODD = {
     "port": ("HF_ENDPOINT", "http://127.0.0.1:99999", "HF_ENDPOINT is 'http://127.0.0.1:99999', expected a URL"),
+    "no port": ("HF_ENDPOINT", "http://127.0.0.1:x", "HF_ENDPOINT is 'http://127.0.0.1:x', expected a URL"),
+    "seconds": (
+        "HF_HUB_ETAG_TIMEOUT",
+        "1.5",
+        "refuses one of its variables HF_...: invalid literal for int() with base 10",
+    ),
     "ascii": ("HF_TOKEN", "hf_gööd", "HF_TOKEN) holds characters that no token has"),
     "socks": ("ALL_PROXY", "socks5://127.0.0.1:9", "is ALL_PROXY right?"),
     "proxy": ("HTTP_PROXY", "http://me:hidden@127.0.0.1:9", "is HTTP_PROXY right?"),

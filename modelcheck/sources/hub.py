@@ -6,7 +6,6 @@ The hub's own cache is read where it has a file, and never written: what is fetc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +16,7 @@ from modelcheck.sources import Pinned, Span, hub_listing
 from modelcheck.sources.hub_client import Answer, Client
 from modelcheck.sources.hub_listing import Listing
 from modelcheck.sources.local import LocalFolder
+from modelcheck.sources.side_by_side import side_by_side
 from modelcheck.sources.transfer import Transfer, megabytes
 
 # Enough to hide the latency, few enough for a server to bear.
@@ -151,8 +151,7 @@ class HubRepository:
         if not wanted:
             return
         client = self._connect(f"{wanted[0][0]} is not cached")
-        with ThreadPoolExecutor(min(AT_ONCE, len(wanted))) as pool:
-            yield from pool.map(lambda one: self._bytes(client, *one), wanted)
+        yield from side_by_side(lambda one: self._bytes(client, *one), wanted, AT_ONCE)
 
     def _bytes(self, client: Client, name: str, span: tuple[int, int]) -> bytes:
         size, digest = self.listing.files[name]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from importlib import import_module
+from math import inf
 from time import monotonic, sleep, time
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -28,6 +29,8 @@ NOTICED = 1.0
 REDIRECTS = 5
 # No connection is slower than this for as long as it is worth waiting.
 SLOWEST = 32 << 10
+# Of a number in a header: more than any size or time.
+DIGITS = 18
 PORTS = {"http": 80, "https": 443}
 
 
@@ -56,19 +59,21 @@ class Client:
         # Messages show it without the name and password that may stand in it.
         self.endpoint, self._url, self._transfer = re.sub("//[^/@]*@", "//", endpoint), endpoint, transfer
         wrong = f"HF_ENDPOINT is {self.endpoint!r}, expected a URL such as https://huggingface.co"
-        if not re.match("https?://[^/]", endpoint):
+        if not re.match("https?://[^/]", endpoint) or not _has_port(endpoint):
             raise Unreachable(wrong)
-        said = os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or "10"
+        said = os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT", "10")
         try:
             self._seconds = float(said)
         except ValueError:
-            raise Unreachable(f"HF_HUB_DOWNLOAD_TIMEOUT is {said!r}, expected a number of seconds") from None
+            self._seconds = 0.0
+        if not 0 < self._seconds < inf:
+            raise Unreachable(f"HF_HUB_DOWNLOAD_TIMEOUT is {said!r}, expected a number of seconds")
         try:
             from huggingface_hub import get_session, get_token
         except ImportError:
             raise Unreachable("huggingface_hub is not installed: `pip install huggingface_hub`") from None
-        except ValueError:  # it takes the URL apart when it is imported
-            raise Unreachable(wrong) from None
+        except ValueError as error:  # it reads its variables when it is imported, seconds as whole numbers alone
+            raise Unreachable(f"huggingface_hub refuses one of its variables HF_...: {error}") from None
         from modelcheck import __version__
 
         try:
@@ -184,13 +189,21 @@ def _proxies() -> str:
     return f"; is {' or '.join(names)} right?" if names else ""
 
 
+def _has_port(url: str) -> bool:
+    """Whether what stands in the place of a port, if anything does, is one."""
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
 def _origin(url: str) -> tuple[str, str, int]:
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").lower(), parts.port or PORTS.get(parts.scheme, 0)
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() else None
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= DIGITS else None
 
 
 def _asked_to_wait(headers: Mapping[str, str]) -> float:

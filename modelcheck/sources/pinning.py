@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 
 from modelcheck.errors import Unasked, Unreachable, UsageError
+from modelcheck.names import TEXT_LIMIT
 from modelcheck.sources import Access, hub_cache, hub_listing
 from modelcheck.sources.hub import HubRepository
 from modelcheck.sources.hub_client import Client
@@ -24,7 +26,8 @@ def open_repository(repository: str, access: Access) -> HubRepository:
         # The listing of a gated repository is public, its files are not: learn it now.
         first = next((name for name in PROBES if name in opened.sizes()), None)
         if first:
-            opened.read(first, 0, opened.sizes()[first])
+            size = opened.sizes()[first]
+            opened.read(first, 0, size if size <= TEXT_LIMIT else 1)  # what is larger no rule reads
     except Unreachable as reason:
         raise UsageError(f"{repository}: {reason}") from None
     if not opened.sizes():
@@ -39,6 +42,10 @@ def _pin(repository: str, access: Access, transfer: Transfer, *, offline: bool) 
     cached = hub_cache.snapshot(repository, revision)
     sha = cached[0] if cached else revision
     listing = hub_listing.known(endpoint, repository, sha) if hub_cache.SHA.fullmatch(sha) else None
+    if cached and listing is None and not offline:
+        with suppress(Unreachable):  # a commit that is gone
+            listing = hub_listing.ask(client(), repository, sha)
+            hub_listing.remember(endpoint, repository, sha, listing)
     whole = cached and listing and hub_cache.is_whole(listing.sizes(), LocalFolder(cached[1]).sizes())
     if offline and not whole:
         listing = hub_listing.remembered(endpoint, repository, revision) or listing
