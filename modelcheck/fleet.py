@@ -13,13 +13,16 @@ import pickle
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from modelcheck.engine import Linter, Options
 from modelcheck.errors import UsageError
 from modelcheck.fleet_backends import cluster, processes
 from modelcheck.report import TargetReport
+from modelcheck.sources.opening import kind
 from modelcheck.sources.setup import Base
 
 INSTALL = "pip install 'modelcheck[fleet]'"
@@ -37,10 +40,10 @@ def lint_many(
     options.checks(), options.given(base=Base())  # a base that cannot be read is said of each target
     if find_spec("joblib") is None:
         raise UsageError(f"linting several targets at a time needs joblib: {INSTALL}")
-    work = functools.partial(_lint, options=pickle.dumps(options))
     if scheduler is None:
+        work = functools.partial(_lint, options=pickle.dumps(options))
         return over(targets, work, max(2, min(jobs, len(targets))), processes(_ignore_interrupts))
-    return _on_cluster(targets, work, scheduler)
+    return _on_cluster(targets, options, scheduler)
 
 
 def over(
@@ -99,12 +102,14 @@ def _brief(death: Exception) -> str:
     return f"{type(death).__name__}: {str(death).strip().partition(chr(10))[0]}"
 
 
-def _on_cluster(targets: Sequence[str], work: Callable[[str], TargetReport], scheduler: str) -> Iterator[TargetReport]:
+def _on_cluster(targets: Sequence[str], options: Options, scheduler: str) -> Iterator[TargetReport]:
     if find_spec("distributed") is None:
         raise UsageError(f"--backend dask needs distributed: {INSTALL}")
     from distributed import Client
+    from distributed.comm.addressing import get_address_host_port
 
     try:
+        get_address_host_port(scheduler)  # a client that was never one complains at the end
         client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise UsageError(f"--scheduler {scheduler}: does not answer: {_brief(error)}") from None
@@ -112,4 +117,21 @@ def _on_cluster(targets: Sequence[str], work: Callable[[str], TargetReport], sch
         jobs = sum(client.ncores().values())
         if not jobs:
             raise UsageError(f"--scheduler {scheduler}: has no workers")
-        yield from over(targets, work, jobs, cluster(client))
+        work = functools.partial(_lint, options=pickle.dumps(_anywhere(options)))
+        reports = over([_place(target) for target in targets], work, jobs, cluster(client))
+        for target, report in zip(targets, reports, strict=True):
+            report.target = target
+            yield report
+
+
+def _anywhere(options: Options) -> Options:
+    """The options for workers whose current folder may be another."""
+    files = options.lora, options.chat_template, options.data, options.grammar
+    lora, chat_template, data, grammar = (path and str(Path(path).absolute()) for path in files)
+    base = options.base and _place(options.base)
+    return replace(options, lora=lora, chat_template=chat_template, data=data, grammar=grammar, base=base)
+
+
+def _place(target: str) -> str:
+    """Where a folder or file lies. In another folder its name could be a hub id."""
+    return str(Path(target).absolute()) if target and kind(target) != "hub" else target

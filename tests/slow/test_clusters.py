@@ -81,6 +81,17 @@ def test_the_command_line_on_a_cluster(tmp_path: Path, scheduler: str) -> None:
     assert [bool(t["findings"]) for t in reported] == [i % 3 == 0 for i in range(6)]
 
 
+def test_a_folder_here_is_no_hub_id_there(tmp_path: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    [faulty] = checkpoints(tmp_path / "org", 1)
+    template = Path(faulty).with_name("mine.jinja")
+    template.write_text("{{ messages }}")
+    monkeypatch.chdir(tmp_path)  # the workers began elsewhere
+    options = Options(chat_template="org/mine.jinja")
+    [alone], [there] = lint_targets(["org/c000"], options), fleet.lint_many(["org/c000"], options, 1, scheduler)
+    assert (there.target, there.source, there.error) == ("org/c000", "folder", None)
+    assert [finding.slug for finding in there.findings] == [finding.slug for finding in alone.findings] != []
+
+
 def test_a_target_that_kills_every_worker_it_meets_is_reported(scheduler: str) -> None:
     def work(target: str) -> TargetReport:
         if target == "killer":
