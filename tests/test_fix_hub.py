@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from fakehub import FakeHub
 from support import contents, run
+from test_hub import adapter
 
 from modelcheck import cache
 from modelcheck.cli import cli
@@ -89,3 +90,20 @@ def test_a_gguf_is_mended_where_it_came_from(tmp_path: Path) -> None:
     result = run("fix", str(file))
     assert result.code == 2
     assert "Traceback" not in result.stderr
+
+
+def test_of_an_adapter_its_own_files_are_copied_alone(
+    hub: FakeHub, published: dict[str, bytes], tmp_path: Path
+) -> None:
+    hub.add("org/adapter", adapter("org/model"))
+    copy = tmp_path / "mended"
+    result = run("fix", "org/adapter", "--output", str(copy))
+    assert (result.code, result.stderr) == (0, "")
+    assert contents(copy) == adapter("org/model")
+
+
+@pytest.mark.parametrize("place", ["models--org--model/snapshots/other", "other"])
+def test_no_copy_is_written_into_the_hubs_cache(published: dict[str, bytes], tmp_path: Path, place: str) -> None:
+    result = run("fix", "org/model", "--unsafe", "--output", str(tmp_path / "hf" / "hub" / place))
+    assert (result.code, "lies in the hub's cache" in result.stderr) == (2, True)
+    assert contents(tmp_path / "hf" / "hub") == {}

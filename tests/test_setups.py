@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from gguf_files import write
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaForCausalLM
 
@@ -195,3 +196,16 @@ def test_a_base_that_is_no_model(tmp_path: Path) -> None:
     folder = adapter(tmp_path / "adapter", None)
     [report] = modelcheck.lint(folder, base=folder)
     assert "holds no config.json" in (report.error or "")
+
+
+def test_an_adapter_on_an_adapter_says_so(base: Path, tmp_path: Path) -> None:
+    below = adapter(tmp_path / "below", str(base))
+    reasons = skipped(adapter(tmp_path / "above", str(below)))
+    assert "is an adapter itself (--base DIR, or a hub id)" in reasons["lora-target-misses"]
+
+
+def test_a_gguf_is_no_base(base: Path, tmp_path: Path) -> None:
+    """It has other names for its tensors, and not all settings: what differs from it is no fault."""
+    packed = write(tmp_path / "base.gguf")
+    [report] = modelcheck.lint(base, base=packed)
+    assert f"--base {packed}: a GGUF has other names and settings" in (report.error or "")

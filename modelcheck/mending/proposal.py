@@ -22,6 +22,7 @@ from modelcheck.sources import Access, Remote, Source
 from modelcheck.sources.local import LocalFolder
 from modelcheck.sources.opening import open_source
 from modelcheck.sources.planned import Planned
+from modelcheck.sources.setup import Base, SetUp
 
 # Two fixes of one template are made one after the other; more than this is a circle.
 PASSES = 5
@@ -110,7 +111,7 @@ def write_copy(proposal: Proposal, output: Path, run: Run, renderer: Renderer) -
         transaction.write_copy(folder, output, proposal.plan.changes)
     else:
         try:
-            transaction.write_copy_of(proposal.source, output, proposal.plan.changes)
+            transaction.write_copy_of(_own(proposal.source), output, proposal.plan.changes)
         finally:  # what has been fetched since the lint is in our cache as well
             if isinstance(proposal.source, Remote):
                 proposal.source.close()
@@ -132,20 +133,27 @@ def after_interruption(target: str) -> str:
     return f"{target} is as it was, and no copy was made"
 
 
-def _opened(target: str, run: Run) -> tuple[Source, Looked]:
+def _opened(target: str, run: Run, base: Base | None = None) -> tuple[Source, Looked]:
     """The source of a target, and how its files were when it was opened."""
     options = run.options
     own = open_source(target, Access(options.revision, options.offline, options.announced))
     if own.kind == "gguf":
         raise UsageError(f"{target}: a GGUF is a conversion: mend what it was made of, and convert that again")
     if isinstance(own, LocalFolder):
-        return options.set_up(own, Path(target)), own.status
+        return options.set_up(own, Path(target), base), own.status
     return options.set_up(own), lambda name: (0, own.sizes()[name], 0)
 
 
 def _written_faults(folder: Path, proposal: Proposal, run: Run, renderer: Renderer) -> list[str]:
-    source, _ = _opened(str(folder), run)
+    # A copy of an adapter on the hub has the base of the original, which a folder would not be looked for on the hub.
+    known = proposal.source.on if isinstance(proposal.source, SetUp) and proposal.source.on.source else None
+    source, _ = _opened(str(folder), run, known)
     return _faults(proposal.before, proposal.plan, _linted(run, str(folder), source, _facts(run, source, renderer)))
+
+
+def _own(source: Source) -> Source:
+    """The target without the base that it is seen with."""
+    return source.own if isinstance(source, SetUp) else source
 
 
 def _facts(run: Run, source: Source, renderer: Renderer) -> Resolver:

@@ -86,7 +86,7 @@ class SetUp:
     """An adapter's folder and its base: model files come from the base, the tokenizer from whoever has one."""
 
     def __init__(self, own: Source, on: Base, planned: Mapping[str, tuple[str, bytes]]) -> None:
-        self._own, self._base, self._base_name, self._planned = own, on.source, on.name, planned
+        self.own, self.on, self._planned = own, on, planned
         base = on.source
         self.kind = own.kind
         mine = {name: size for name, size in own.sizes().items() if not (planned and name.startswith("adapter_"))}
@@ -104,8 +104,8 @@ class SetUp:
         return self._sizes
 
     def refuse_unknown(self, name: str) -> None:
-        for part in (self._own, self._base):
-            if isinstance(part, PartlyKnown) and (part is self._own or _is_taken(name, self._own.sizes())):
+        for part in (self.own, self.on.source):
+            if isinstance(part, PartlyKnown) and (part is self.own or _is_taken(name, self.own.sizes())):
                 part.refuse_unknown(name)
 
     def read(self, name: str, start: int, stop: int) -> bytes:
@@ -124,24 +124,24 @@ class SetUp:
     def shown(self, name: str) -> str:
         if name in self._planned:
             return self._planned[name][0]
-        return str(Path(self._base_name) / name) if name in self._from_base else name
+        return str(Path(self.on.name) / name) if name in self._from_base else name
 
     def expect(self, spans: Iterable[Span]) -> None:
         asked = [span for span in spans if span[0] not in self._planned]
-        for part in (self._own, self._base):
+        for part in (self.own, self.on.source):
             if isinstance(part, Remote):
                 part.expect(span for span in asked if self._owner(span[0]) is part)
 
     def pinned(self) -> list[Pinned]:
-        return [one for part in (self._own, self._base) if isinstance(part, Remote) for one in part.pinned()]
+        return [one for part in (self.own, self.on.source) if isinstance(part, Remote) for one in part.pinned()]
 
     def close(self) -> None:
-        for part in (self._own, self._base):
+        for part in (self.own, self.on.source):
             if isinstance(part, Remote):
                 part.close()
 
     def _owner(self, name: str) -> Source:
-        return self._base if self._base and name in self._from_base else self._own
+        return self.on.source if self.on.source and name in self._from_base else self.own
 
 
 def _is_weights(name: str) -> bool:
@@ -170,6 +170,8 @@ def _named(own: Source, folder: Path | None, planned: Mapping[str, tuple[str, by
         for place in ([folder / name] if folder else []) + [Path(name)]:
             if name and (place / "config.json").is_file():
                 return Base(LocalFolder(place), str(place))
+            if name and (place / ADAPTER_CONFIG).is_file():
+                return Base(why_not=f"{place} is an adapter itself")
         if own.kind == "objects" or not hub_cache.is_repo_id(name):
             return Base()
         revision = config.get("revision")

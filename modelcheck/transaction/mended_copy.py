@@ -16,7 +16,7 @@ from modelcheck.sources import PartlyKnown, Source
 from modelcheck.transaction import disk
 from modelcheck.transaction.files import reading, told
 from modelcheck.transaction.journal import HOME
-from modelcheck.transaction.refusals import changed, check_names, check_unchanged
+from modelcheck.transaction.refusals import changed, check_names, check_unchanged, is_in_hub_cache
 from modelcheck.transaction.staging import stretch
 
 # What belongs to a folder's tools, not to the checkpoint.
@@ -55,6 +55,8 @@ def write_copy_of(source: Source, output: Path, changes: Sequence[FileChange]) -
 @contextmanager
 def _staged(output: Path, mode: int) -> Iterator[Path]:
     """A new folder that becomes `output` once it is whole, and is gone if it does not become so."""
+    if is_in_hub_cache(output):
+        raise UsageError(f"--output {output}: lies in the hub's cache, which other programs share; name another folder")
     if os.path.lexists(output) and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"--output {output}: exists; name a folder that does not exist or is empty")
     try:

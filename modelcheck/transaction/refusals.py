@@ -9,6 +9,7 @@ from pathlib import Path
 
 from modelcheck.change import FileChange, Seen
 from modelcheck.errors import UsageError
+from modelcheck.sources import hub_cache
 from modelcheck.transaction.manifest import is_plain
 
 
@@ -17,10 +18,16 @@ def check_folder(folder: Path) -> None:
     instead, real = _instead(folder), folder.resolve()
     if not real.is_dir():
         raise UsageError(f"{folder}: is not a folder; expected a checkpoint's")
-    if any(parent.name == "snapshots" and (parent.parent / "blobs").is_dir() for parent in real.parents):
+    if is_in_hub_cache(real):
         raise UsageError(f"{folder}: lies in the hub's cache, which other programs share; {instead}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"{folder}: you may not write in this folder; {instead}")
+
+
+def is_in_hub_cache(folder: Path) -> bool:
+    """Whether a resolved path lies in huggingface_hub's cache, or in one that was moved."""
+    moved = any(parent.name == "snapshots" and (parent.parent / "blobs").is_dir() for parent in folder.parents)
+    return moved or folder.is_relative_to(hub_cache.folder().resolve())
 
 
 def check_files(folder: Path, changes: Sequence[FileChange]) -> None:
