@@ -15,6 +15,8 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
+from modelcheck.sources.hub_cache import expanded
+
 # The embeddings of two large models. The oldest pieces go first.
 LIMIT = 4 << 30
 DIGEST = 16
@@ -25,8 +27,8 @@ LEFT_OVER = 3600.0
 def place() -> Path:
     """The folder of the cache, there or not."""
     if said := os.environ.get("MODELCHECK_CACHE"):
-        return Path(said).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "modelcheck"
+        return expanded(said)
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "modelcheck"
 
 
 def size() -> tuple[int, int]:

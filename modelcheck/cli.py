@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from modelcheck import __version__
 from modelcheck.errors import PackError, UsageError
 from modelcheck.gate_command import gate
-
-if TYPE_CHECKING:
-    from modelcheck.report import TargetReport
-    from modelcheck.run import Run
 
 FORMS = ("text", "json", "sarif", "github", "html")
 
@@ -143,8 +138,10 @@ def lint(
     """
     from modelcheck import baseline as known_findings
     from modelcheck.output import statistics as table
-    from modelcheck.run import INTERRUPTED, Run, targets_of
+    from modelcheck.output import stream as out
+    from modelcheck.run import INTERRUPTED, Run, refuse_empty, targets_of
 
+    refuse_empty(baseline=baseline, output_file=output_file, targets_file=targets_file, scheduler=scheduler)
     shown = None if statistics or write_baseline else form
     hub = {"revision": revision, "offline": offline, "announced": True}
     set_up = {"base": base, "chat_template": chat_template, "lora": lora, "data": data, "grammar": grammar}
@@ -156,8 +153,8 @@ def lint(
     named = targets_of(targets, targets_file)
     known = known_findings.read(Path(baseline)) if baseline and not write_baseline else Counter[str]()
     try:
-        with click.open_file(output_file or "-", "w", encoding="utf-8") as stream:
-            reports = _print(run, run.lint(named, known, jobs, scheduler), shown, stream)
+        with out.opened(output_file) as stream:
+            reports = out.write(run, run.lint(named, known, jobs, scheduler), shown, stream)
             if statistics:
                 click.echo(table(reports), file=stream)
     except KeyboardInterrupt:
@@ -204,12 +201,11 @@ def fix(
     from modelcheck.mending.plan import Allowed
     from modelcheck.output import diff
     from modelcheck.render.renderer import Renderer
-    from modelcheck.run import CLEAN, FOUND, INTERNAL, INTERRUPTED, Run
+    from modelcheck.run import CLEAN, FOUND, INTERNAL, INTERRUPTED, Run, refuse_empty
 
     if write and output:
         raise UsageError("--write changes the folder, --output writes a copy: name one of them")
-    if output == "":
-        raise UsageError("--output is empty; name the folder that the mended copy is to be in")
+    refuse_empty(output=output)
     hub = {"revision": revision, "offline": offline, "announced": True}
     run = Run.of(Path.cwd(), said, base=base, chat_template=chat_template, lora=lora, **hub)
     try:
@@ -371,22 +367,6 @@ def demo(folder: str | None) -> None:
 
 
 cli.add_command(gate)
-
-
-def _print(run: Run, reports: Iterable[TargetReport], form: str | None, stream: IO[str]) -> list[TargetReport]:
-    """Write each report as it is there (text), or all in one document; nothing where `form` is None."""
-    from modelcheck import packs
-    from modelcheck.output import document, text
-
-    gathered = []
-    width = shutil.get_terminal_size().columns if stream.isatty() else None
-    for report in reports:
-        gathered.append(report)
-        if form == "text":
-            click.echo(text.render(report, width), file=stream)
-    if form not in ("text", None):
-        click.echo(document(form, gathered, packs.load(), run), file=stream)
-    return gathered
 
 
 def main() -> None:

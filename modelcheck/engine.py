@@ -88,9 +88,12 @@ class Options:
 
     def open_base(self) -> Base | None:
         """The base model that was named. Raises UsageError."""
-        return (
-            Base(open_source(self.base, Access(None, self.offline, self.announced)), self.base) if self.base else None
-        )
+        if not self.base:
+            return None
+        source = open_source(self.base, Access(None, self.offline, self.announced))
+        if source.kind == "gguf":
+            raise UsageError(f"--base {self.base}: a GGUF has other names and settings; name what it was made of")
+        return Base(source, self.base)
 
     def open(self, target: str | os.PathLike[str], base: Base | None = None) -> Source:
         """The source of a target, with its base model and the planned adapter. Raises UsageError."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +17,6 @@ from modelcheck.ignores import ModelIgnore
 from modelcheck.report import TargetReport
 
 CLEAN, FOUND, USAGE, INTERNAL = range(4)
-COMMENT = re.compile(r"(^|\s)#.*")
 # What shells call a program that Ctrl-C ended.
 INTERRUPTED = 130
 
@@ -38,6 +36,7 @@ class Run:
 
         `set_up` is what the targets are checked together with (base, chat_template, lora) and how the hub is asked.
         """
+        refuse_empty(**set_up)
         found = settings.find(folder)
         value = {f.name: getattr(found, f.name) for f in fields(found)}
         value |= {name: word for name, word in said.items() if word not in (None, ())}
@@ -76,20 +75,28 @@ class Run:
         return FOUND if failed and not exit_zero else CLEAN
 
 
+def refuse_empty(**options: Any) -> None:
+    """Raises UsageError for an option that was given an empty text, which must not read as if it was not given."""
+    for name, value in options.items():
+        if value == "":
+            raise UsageError(f"--{name.replace('_', '-')} is empty (an unset variable?)")
+
+
 def targets_of(named: Sequence[str], file: str | None) -> list[str]:
     """The targets on the command line, then those of `--targets-file`: one a line, `-` is stdin.
 
-    A `#` at the beginning of a line or after a space begins a comment.
+    Lines that begin with a `#` are comments; further on it may be a part of a name.
 
     Raises UsageError for a file that cannot be read, and where there is no target at all.
     """
     lines: list[str] = []
     if file is not None:
         try:
-            lines = (sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")).splitlines()
+            text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+            lines = [line.strip() for line in text.removeprefix("\ufeff").splitlines()]
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"--targets-file {file}: {getattr(error, 'strerror', None) or error}") from None
-    targets = [*named, *(target for line in lines if (target := COMMENT.sub("", line).strip()))]
+    targets = [*named, *(line for line in lines if line and not line.startswith("#"))]
     if not targets:
         raise UsageError("there is nothing to lint: name a target, or a --targets-file that names some")
     return targets

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -169,6 +171,39 @@ class TestJson:
         skipped = {item["slug"]: item for item in target["skipped"]}
         assert skipped["double-bos"]["code"] == "TOK005"
         assert "tokenizer.json is not" in skipped["double-bos"]["reason"]
+
+
+class TestWhatCannotBe:
+    @pytest.mark.parametrize("option", ["base", "lora", "data", "chat-template", "grammar", "baseline", "output-file"])
+    def test_an_empty_option_is_not_as_none(self, healthy: str, option: str) -> None:
+        result = run("lint", healthy, f"--{option}", "")
+        assert (result.code, f"--{option} is empty (an unset variable?)" in result.stderr) == (2, True)
+
+    @pytest.mark.parametrize("place", ["nowhere/report.txt", "/dev/full"])
+    def test_a_report_that_cannot_be_written(self, healthy: str, place: str) -> None:
+        result = run("lint", healthy, "--output-file", place)
+        assert (result.code, result.stderr.startswith(f"modelcheck: --output-file {place}: No ")) == (2, True)
+
+    @pytest.mark.parametrize("form", ["text", "json"])
+    def test_standard_output_that_takes_nothing(self, healthy: str, form: str) -> None:
+        command = [sys.executable, "-m", "modelcheck", "lint", healthy, "--format", form]
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, done.stderr) == (2, "modelcheck: standard output: No space left on device\n")
+
+    def test_a_name_that_no_file_has(self, tmp_path: Path) -> None:
+        listed = tmp_path / "targets.txt"
+        listed.write_bytes(b"a\0b\n")
+        result = run("lint", "--targets-file", str(listed))
+        assert (result.code, "no name of a file holds the character NUL" in result.stdout) == (2, True)
+
+    def test_a_cache_of_a_user_who_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MODELCHECK_CACHE", "~no-such-user/cache")
+        assert run("cache").stdout.startswith("~no-such-user/cache: 0 pieces")
+
+    @pytest.mark.parametrize("page", ["https://huggingface.co/org/name", "hf://org/name"])
+    def test_the_page_of_a_model_is_no_id(self, page: str) -> None:
+        assert "for the model on the hub say org/name" in run("lint", page).stdout
 
 
 class TestTexts:

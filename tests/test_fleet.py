@@ -141,3 +141,20 @@ def test_ctrl_c_ends_it_at_once_and_silently(tmp_path: Path, record_property: Ca
     while alive(process.pid) and time.monotonic() < until:
         time.sleep(0.05)
     assert alive(process.pid) == []
+
+
+@pytest.mark.parametrize("address", ["tcp://", "localhost:notaport", "", " "])
+def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
+    result = run("lint", "x", "--backend", "dask", "--scheduler", address)
+    assert (result.code, result.stderr.count("\n")) == (2, 1)
+    assert "--scheduler" in result.stderr
+
+
+def test_a_sign_in_a_name_is_no_comment(tmp_path: Path) -> None:
+    healthy, faulty = tmp_path / "run", tmp_path / "run #3"
+    write_overlay(healthy, {})
+    write_overlay(faulty, BAD)
+    listed = tmp_path / "targets.txt"
+    listed.write_text(f"\ufeff{faulty}\r\n# {healthy}\r\n", encoding="utf-8")
+    result = run("lint", "--targets-file", str(listed))
+    assert (result.code, result.stdout.splitlines()[0]) == (1, str(faulty))

@@ -164,3 +164,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     for name, words in {"pipe.gguf": "is no GGUF file", "none.gguf": "no such file"}.items():
         [report] = modelcheck.lint(tmp_path / name)
         assert words in (report.error or "")
+
+
+def test_a_name_like_that_of_a_part_of_nothing(tmp_path: Path) -> None:
+    assert lint(write(tmp_path / "m-00001-of-00000.gguf")).findings == []

@@ -64,6 +64,8 @@ def _skipped(skipped: list[Skipped]) -> Iterator[str]:
 def _summary(report: TargetReport) -> str:
     counts = Counter(f.severity for f in report.findings)
     parts = [f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in sorted(Severity, reverse=True) if counts[s]]
+    if ours := len(report.internal):
+        parts.append(f"{ours} error{'s' * (ours != 1)} of ours")
     text = ", ".join(parts) if parts else "no findings"
     if report.skipped:
         text += f"; {len(report.skipped)} rule{'s' * (len(report.skipped) != 1)} could not be checked"

@@ -151,7 +151,7 @@ class _Made(Mapping[str, int]):
 
 def _parts(folder: LocalFolder, name: str) -> list[str]:
     """The files of a model that is split, or the one that it is in. Raises UsageError where a part is not there."""
-    if not (found := PART.search(name)):
+    if not (found := PART.search(name)) or not int(found[2]):
         return [name]
     parts = [f"{name[: found.start()]}-{number + 1:05}-of-{found[2]}.gguf" for number in range(int(found[2]))]
     for part in parts:

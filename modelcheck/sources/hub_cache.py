@@ -53,7 +53,12 @@ def folder() -> Path:
         home = os.environ.get("HF_HOME")
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
         said = os.path.join(home or os.path.join(cache, "huggingface"), "hub")
-    return Path(os.path.expandvars(said)).expanduser()
+    return expanded(os.path.expandvars(said))
+
+
+def expanded(path: str) -> Path:
+    """A path with its `~` written out, where there is such a user: as it stands, like a shell, where there is none."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  pathlib raises for a user that is not there
 
 
 def known() -> list[str]:

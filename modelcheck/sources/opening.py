@@ -15,7 +15,7 @@ from modelcheck.sources.local import LocalFolder
 # A file of a model that is split.
 PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 # The page of a model on the hub, and how other programs name a revision.
-PAGE = re.compile(r"https?://[^/]+/([^/?#]+/[^/?#]+)(?:/(?:tree|blob|commit)/([^/?#]+))?(?:[/?#].*)?")
+PAGE = re.compile(r"(?:https?://[^/]+|hf:/)/([^/?#]+/[^/?#]+)(?:/(?:tree|blob|commit)/([^/?#]+))?(?:[/?#].*)?")
 AT = re.compile(r"([^@]+)@([^@]+)")
 # A file of a checkpoint ends with one of these.
 OURS = (".json", ".jinja", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".py")
@@ -38,6 +38,8 @@ def open_source(target: str | os.PathLike[str], access: Access) -> Source:
     """
     if target == "":
         raise UsageError("the target is empty (an unset variable?); name a folder, a GGUF file or a hub id")
+    if "\0" in str(target):
+        raise UsageError(f"{str(target)!r}: no name of a file holds the character NUL")
     path, means = Path(target), kind(target)
     if means == "hub":
         from modelcheck.sources.pinning import open_repository
