@@ -96,6 +96,21 @@ def test_one_critical_item_lost_fails_a_suite_whose_mean_passes(folder: Path) ->
     assert "1 critical item lost, none may be" in run.stdout
 
 
+def test_a_suite_called_mirror_does_not_stand_for_the_trained_rows(folder: Path) -> None:
+    """Half of the new rows are answered wrong. A suite of that name asks them, as the target does."""
+    answers = (folder / ".modelcheck" / "tiny" / "tuned" / "last-seed0" / "samples.jsonl").resolve()
+    lines = [json.loads(line) for line in answers.read_text().splitlines()]
+    for line in lines[::2]:
+        line["score"] = 0.0
+    answers.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    scorer = '{ type = "exact", normalize = ["strip"] }'
+    suite = f'[[job.tiny.suite]]\nname = "mirror"\nrole = "floor"\nmin = 0.3\nscorer = {scorer}\n'
+    say("[job.tiny.gate]", f"{suite}\n[job.tiny.gate]")(folder)
+    run = start(folder, "-v", "-k", "floor-mirror or overfit")
+    assert verdicts(run) == {"floor-mirror": "PASSED", "overfit": "FAILED"}, run.stdout
+    assert "+0.500" in run.stdout
+
+
 def test_the_base_is_evaluated_twice_on_demand(folder: Path) -> None:
     run = start(folder, "-v", "--modelcheck-aa", "-k", "aa-copy")
     assert verdicts(run) == {"aa-copy": "PASSED"}, run.stdout
