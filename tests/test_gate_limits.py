@@ -117,6 +117,12 @@ class TestPlan:
         assert planned.reachable is reachable
         assert words in planned.message
 
+    def test_a_guard_of_what_the_base_cannot_do_is_warned_of(self) -> None:
+        assert "the base scores 0 on all 300 items" in plan(run(right(0, 300)), GUARD, "copy").warning
+        assert plan(run(right(1, 300)), GUARD).warning == ""
+        for role in (TARGET, Floor(0.98), Ceiling(0.02)):
+            assert plan(run(right(0, 300)), role).warning == ""
+
     def test_what_is_planned_is_enough(self) -> None:
         planned = plan(run(right(90)), Guard(0.02))
         assert planned.needed is not None

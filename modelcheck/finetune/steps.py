@@ -100,12 +100,15 @@ class Steps:
             run = self._work.base_run(suite)
             samples = run.samples()
             able = plan(samples, verdicts.role(suite), suite.name, self.policy)
-            too_small = FAILED if job.gate.require_mde_below_margin else WARNED
-            verdict = PASSED if able.reachable or job.eval.limit else too_small
             figures = {"base": able.base, "mde": able.mde, "items": able.items}
-            name, message = f"base-{suite.name}", "" if verdict == PASSED else able.message
-            details = [able.message if verdict == PASSED else "", *notes(samples), *run.notes]
-            return Outcome(name, verdict, message, "\n".join(filter(None, details)), figures=figures)
+            large_enough = able.reachable or job.eval.limit > 0
+            fails = job.gate.require_mde_below_margin and not large_enough
+            # Of a few items that were picked for a try, none need be answered.
+            idle = "" if job.eval.limit else able.warning
+            message = "\n".join(filter(None, ["" if large_enough else able.message, idle]))
+            verdict = FAILED if fails else WARNED if message else PASSED
+            details = [able.message if large_enough else "", *notes(samples), *run.notes]
+            return Outcome(f"base-{suite.name}", verdict, message, "\n".join(filter(None, details)), figures=figures)
 
         return step
 

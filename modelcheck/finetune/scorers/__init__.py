@@ -26,7 +26,9 @@ SCORERS: Mapping[str, Callable[[Options], Scorer | InLots]] = {
     "lm_eval": lm_eval.lm_eval,
     "tool_call": tool_call.tool_call,
 }
-__all__ = ["SCORERS", "Score", "Scored", "scorer"]
+# Those that hold every answer against the reference; to the others a row without one may say enough.
+COMPARING = frozenset({"exact", "contains", "choice", "numeric"})
+__all__ = ["COMPARING", "SCORERS", "Score", "Scored", "scorer"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,12 @@ def references(reference: Any) -> list[str]:
     return [r if isinstance(r, str) else str(r) for r in (reference if isinstance(reference, list) else [reference])]
 
 
+def is_blank(reference: Any) -> bool:
+    """Whether a reference, or one of a list, is null or blank: nothing can be compared with it."""
+    given = reference if isinstance(reference, list) else [reference]
+    return not given or any(one is None or not str(one).strip() for one in given)
+
+
 def _normalizer(options: Options) -> Callable[[str], str]:
     wanted = f"a list of {', '.join(NORMALIZE)}"
     names = options.take("normalize", list, wanted, ["strip"])
