@@ -96,6 +96,19 @@ def test_one_critical_item_lost_fails_a_suite_whose_mean_passes(folder: Path) ->
     assert "1 critical item lost, none may be" in run.stdout
 
 
+def test_a_rehearsal_is_judged_by_what_is_allowed_today(folder: Path) -> None:
+    """Nothing is rehearsed again for it."""
+    state = folder / ".modelcheck" / "tiny" / "state.json"
+    before = json.loads(state.read_text())["rehearse"]
+    say("max_overfit_gap = 0.15", "max_overfit_gap = 0.15\nmerged_vs_adapter = { max_logit_diff = 0.0 }")(folder)
+    strict = start(folder, "-v", "-k", "rehearse")
+    assert verdicts(strict) == {"rehearse": "FAILED"}
+    assert "the merged model is not the adapter's" in strict.stdout
+    say("max_logit_diff = 0.0", "max_logit_diff = 5.0")(folder)
+    assert verdicts(start(folder, "-v", "-k", "rehearse")) == {"rehearse": "PASSED"}
+    assert json.loads(state.read_text())["rehearse"] == before
+
+
 def test_a_suite_called_mirror_does_not_stand_for_the_trained_rows(folder: Path) -> None:
     """Half of the new rows are answered wrong. A suite of that name asks them, as the target does."""
     answers = (folder / ".modelcheck" / "tiny" / "tuned" / "last-seed0" / "samples.jsonl").resolve()

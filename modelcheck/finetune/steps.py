@@ -130,23 +130,19 @@ class Steps:
         return step
 
     def _rehearse(self) -> Outcome:
-        found = self._work.rehearsal(self._of_rehearsal)
-        cost = f"{found['steps']} steps of {found['seconds_per_step']:.2f} s, about {found['seconds'] / 60:.1f} min"
-        findings = map(training_rules.finding, found["findings"])
-        return judged("rehearse", findings, found["problems"], f"{cost}; {found['peak_memory'] / 1e9:.1f} GB at most")
-
-    def _of_rehearsal(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        work, gate = self._work, self._work.job.gate
-        merged, log = Path(found["merged"]), Path(found["log"]).read_text(encoding="utf-8").splitlines()
-        findings = [
-            *training_rules.of_folder(merged, work.base, work.job.data.template),
-            *training_rules.of_rehearsal(work.base, log),
-        ]
+        gate, found = self._work.job.gate, self._work.rehearsal(self._in_rehearsal)
         problems = [] if found["saved_is_loaded"] else ["what was saved is not what is loaded from it again"]
         # After two steps a greedy choice may hang on a rounding: the logits decide.
         allowed = dataclasses.replace(gate.merged_vs_adapter, min_greedy_agreement=0.0)
         problems += disagreements(found["artifact"], allowed, must_change=gate.weights_must_change)
-        return {"findings": [training_rules.plain(f) for f in findings], "problems": problems}
+        cost = f"{found['steps']} steps of {found['seconds_per_step']:.2f} s, about {found['seconds'] / 60:.1f} min"
+        findings = map(training_rules.finding, found["findings"])
+        return judged("rehearse", findings, problems, f"{cost}; {found['peak_memory'] / 1e9:.1f} GB at most")
+
+    def _in_rehearsal(self, merged: Path, log: Path) -> list[dict[str, Any]]:
+        work, lines = self._work, log.read_text(encoding="utf-8").splitlines()
+        findings = training_rules.of_folder(merged, work.base, work.job.data.template)
+        return [training_rules.plain(f) for f in [*findings, *training_rules.of_rehearsal(work.base, lines)]]
 
     def _train(self) -> Outcome:
         work, findings, details = self._work, list[Finding](), []

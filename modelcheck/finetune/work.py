@@ -194,8 +194,8 @@ class Work:
         }
         return self.state.result("audit", self._now(recipe), lambda: self.ask(self.job.train, request))
 
-    def rehearsal(self, judge: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        """The whole way in small, with what `judge` says of it; what was saved is gone after that.
+    def rehearsal(self, look: Callable[[Path, Path], list[dict[str, Any]]]) -> dict[str, Any]:
+        """The whole way in small, with what `look` finds in the saved folder and the log; both are gone after that.
 
         The trainer's worker trains, saves and compares; that of the evaluation loads the result and answers.
         """
@@ -211,7 +211,8 @@ class Work:
         def make() -> dict[str, Any]:
             found = self.ask(self.job.train, request)
             rows = zip(self.data.train, self.prompt_ids[:REHEARSED], strict=False)
-            found |= {"answered": self.answers_of(Path(found["merged"]), rows)["answers"], **judge(found)}
+            merged, log = Path(found["merged"]), Path(found["log"])
+            found |= {"answered": self.answers_of(merged, rows)["answers"], "findings": look(merged, log)}
             shutil.rmtree(folder)
             return found
 
