@@ -177,6 +177,20 @@ def test_other_tags() -> None:
     assert strip("<think>hm</think> yes", []) == "<think>hm</think> yes"
 
 
+@pytest.mark.parametrize(
+    ("settings", "reads"),
+    [
+        ({"type": "exact"}, False),
+        ({"type": "regex", "pattern": "a"}, False),
+        ({"type": "tool_call"}, True),
+        ({"type": "python", "function": "math:hypot"}, True),
+    ],
+)
+def test_what_looks_beyond_prompt_and_reference_says_so(settings: dict[str, Any], reads: bool) -> None:
+    """Of an answer, an item's id holds its text; its tool calls it does not."""
+    assert scorer(settings).reads_rows is reads
+
+
 def test_a_scorer_that_was_changed_makes_runs_another_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     schema, module = tmp_path / "out.json", tmp_path / "own_scorer.py"
