@@ -96,6 +96,34 @@ def test_one_critical_item_lost_fails_a_suite_whose_mean_passes(folder: Path) ->
     assert "1 critical item lost, none may be" in run.stdout
 
 
+@pytest.mark.parametrize("lost", ["merged/model.safetensors", "adapter/adapter_model.safetensors"])
+def test_a_disk_that_was_cleaned_is_filled_again(folder: Path, lost: str) -> None:
+    """From the last checkpoint, where one is left: what comes of it is what was there."""
+    [run] = (folder / ".modelcheck" / "tiny").glob("run-*")
+    whole = (run / lost).read_bytes()
+    (run / lost).write_bytes(whole[: len(whole) // 2])
+    done = start(folder, "-v", "-k", "train or artifact or guard")
+    assert verdicts(done) == dict.fromkeys(("train", "artifact", "guard-add", "guard-copy"), "PASSED"), done.stdout
+    assert "what was trained is not there as it was saved" in done.stdout
+    assert (run / lost).read_bytes() == whole
+
+
+def test_a_mended_config_of_what_was_saved_is_left_alone(folder: Path) -> None:
+    [config] = (folder / ".modelcheck" / "tiny").glob("run-*/merged/generation_config.json")
+    config.write_text(json.dumps({**json.loads(config.read_text()), "max_length": 100}))
+    mended, before = config.read_text(), trained(folder)
+    assert verdicts(start(folder, "-v", "-k", "artifact")) == {"artifact": "PASSED"}
+    assert (config.read_text(), trained(folder)) == (mended, before)
+
+
+def test_a_run_whose_log_is_gone_is_no_evidence(folder: Path) -> None:
+    [log] = (folder / ".modelcheck" / "tiny").glob("run-*/log.jsonl")
+    log.unlink()
+    run = start(folder, "-v", "-k", "train")
+    assert verdicts(run) == {"train": "WARNED"}
+    assert f"{log}: is gone, expected every step of the run" in run.stdout
+
+
 def test_a_rehearsal_is_judged_by_what_is_allowed_today(folder: Path) -> None:
     """Nothing is rehearsed again for it."""
     state = folder / ".modelcheck" / "tiny" / "state.json"

@@ -145,13 +145,18 @@ class Steps:
         return [training_rules.plain(f) for f in [*findings, *training_rules.of_rehearsal(work.base, lines)]]
 
     def _train(self) -> Outcome:
-        work, findings, details = self._work, list[Finding](), []
+        work, findings, details, gone = self._work, list[Finding](), [], []
         evaluated = work.base_run(work.job.suites[0]).loaded
         for recipe, found in work.trained().values():
             findings += training_rules.of_training(work.base, found, evaluated, recipe.log)
             details.append(f"seed {recipe.seed}: {found['steps']} steps in {found['seconds']['train']:.0f} s")
             details += filter(None, [identity.unchecked(evaluated, found["loaded"])])
-        return judged("train", findings, [], "\n".join(details))
+            if not recipe.log.exists():
+                gone.append(
+                    f"{recipe.log}: is gone, expected every step of the run: its loss and learning rate were not "
+                    f"looked at; to train again, delete {recipe.out}"
+                )
+        return judged("train", findings, [], "\n".join(details), gone)
 
     def _artifact(self) -> Outcome:
         work, gate = self._work, self._work.job.gate

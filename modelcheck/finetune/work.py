@@ -269,9 +269,16 @@ class Work:
             found = self.ask(self.job.train, request)
             if found["interrupted"]:
                 raise StageFailed(f"training was ended after {found['steps']} steps; run again to go on")
-            return found
+            return {**found, "sizes": _sizes(recipe)}
 
-        return recipe, self.state.result(f"train-{recipe.seed}", self.made_of(recipe), make, holds=recipe.merged)
+        def is_whole(found: Mapping[str, Any]) -> bool:
+            sizes = _sizes(recipe)
+            whole = recipe.merged.exists() and found.get("sizes", sizes) == sizes
+            if not whole:
+                self._tell(f"{recipe.out}: what was trained is not there as it was saved: it is made again")
+            return whole
+
+        return recipe, self.state.result(f"train-{recipe.seed}", self.made_of(recipe), make, is_whole)
 
     def agreement(self, recipe: Recipe) -> dict[str, Any]:
         """Adapter, merged and saved model of a run, compared."""
@@ -379,3 +386,9 @@ class Work:
         made = self._evaluated(suite, self.data.suites[suite.name], self._arm_folders[arm.name], arm)
         check_manifests(self.base_run(suite).manifest, made.manifest, arms.differing(arm))
         return made
+
+
+def _sizes(recipe: Recipe) -> dict[str, int]:
+    """{file: bytes} of the weights that a run saved. Whoever mends a config there takes nothing from them."""
+    files = [path for folder in (recipe.adapter, recipe.merged) for path in sorted(folder.glob("*.safetensors"))]
+    return {str(path.relative_to(recipe.out)): path.stat().st_size for path in files}
