@@ -77,6 +77,22 @@ def test_a_blessed_run_is_what_later_ones_are_held_against(folder: Path) -> None
     assert "scorer.type: 'contains' in base, 'exact' in tuned" in other.stdout
 
 
+def test_a_baseline_is_read_in_the_clusters_of_today(folder: Path) -> None:
+    """The columns are named after it was blessed."""
+    assert "tiny is kept as v1" in start(folder, "--modelcheck-bless", "v1").stdout
+    path = folder / "guard-add.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    more = [{"source": f"s{i}", "kind": "even" if i % 2 == 0 else "odd", "must": i < 3} for i in range(len(rows))]
+    path.write_text("".join(json.dumps(row | also) + "\n" for row, also in zip(rows, more, strict=True)))
+    columns = 'cluster = "source", slice = "kind", critical = "must"'
+    say('data = { path = "guard-add.jsonl"', f'data = {{ {columns}, path = "guard-add.jsonl"')(folder)
+    say("[job.tiny.gate]", '[job.tiny.gate]\nbaseline = "v1"')(folder)
+    run = start(folder, "-v", "-k", "baseline-add")
+    assert verdicts(run) == {"baseline-add": "PASSED"}, run.stdout
+    [result] = json.loads((folder / ".modelcheck" / "tiny" / "gate.json").read_text())["results"]
+    assert set(result["slices"]) == {"even", "odd"}
+
+
 def test_one_critical_item_lost_fails_a_suite_whose_mean_passes(folder: Path) -> None:
     """The column is named after the answers were given, and nothing is asked again."""
     before = trained(folder)
