@@ -161,6 +161,16 @@ def test_inconclusive_is_a_warning_that_no_filter_makes_an_error(folder: Path) -
     assert verdicts(start(folder, "-v", "-k", "guard-add")) == {"guard-add": "FAILED"}
 
 
+def test_a_guard_that_can_lose_nothing_is_warned_of_before_training(folder: Path) -> None:
+    """It would pass whatever was trained: most often its scorer or its references are wrong."""
+    scorer = '{ type = "exact", normalize = ["strip"] }\n\n[[job.tiny.suite]]\nname = "copy"'
+    say(f"scorer = {scorer}", f"scorer = {scorer.replace('exact', 'regex').replace('normalize', 'pattern')}")(folder)
+    say('pattern = ["strip"]', "pattern = '^never$'")(folder)
+    run = start(folder, "-v", "-k", "base-add or base-copy")
+    assert verdicts(run) == {"base-add": "WARNED", "base-copy": "PASSED"}, run.stdout
+    assert "add: the base scores 0 on all 200 items" in run.stdout
+
+
 def test_a_few_items_only_are_smoke(folder: Path) -> None:
     say("[job.tiny.eval]\n", "[job.tiny.eval]\nlimit = 4\n")(folder)
     run = start(folder, "-v", "-rs")

@@ -77,6 +77,22 @@ def test_a_blessed_run_is_what_later_ones_are_held_against(folder: Path) -> None
     assert "scorer.type: 'contains' in base, 'exact' in tuned" in other.stdout
 
 
+def test_a_baseline_is_read_in_the_clusters_of_today(folder: Path) -> None:
+    """The columns are named after it was blessed."""
+    assert "tiny is kept as v1" in start(folder, "--modelcheck-bless", "v1").stdout
+    path = folder / "guard-add.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    more = [{"source": f"s{i}", "kind": "even" if i % 2 == 0 else "odd", "must": i < 3} for i in range(len(rows))]
+    path.write_text("".join(json.dumps(row | also) + "\n" for row, also in zip(rows, more, strict=True)))
+    columns = 'cluster = "source", slice = "kind", critical = "must"'
+    say('data = { path = "guard-add.jsonl"', f'data = {{ {columns}, path = "guard-add.jsonl"')(folder)
+    say("[job.tiny.gate]", '[job.tiny.gate]\nbaseline = "v1"')(folder)
+    run = start(folder, "-v", "-k", "baseline-add")
+    assert verdicts(run) == {"baseline-add": "PASSED"}, run.stdout
+    [result] = json.loads((folder / ".modelcheck" / "tiny" / "gate.json").read_text())["results"]
+    assert set(result["slices"]) == {"even", "odd"}
+
+
 def test_one_critical_item_lost_fails_a_suite_whose_mean_passes(folder: Path) -> None:
     """The column is named after the answers were given, and nothing is asked again."""
     before = trained(folder)
@@ -94,6 +110,62 @@ def test_one_critical_item_lost_fails_a_suite_whose_mean_passes(folder: Path) ->
     run = start(folder, "-v", "-k", "guard-copy")
     assert verdicts(run) == {"guard-copy": "FAILED"}
     assert "1 critical item lost, none may be" in run.stdout
+
+
+@pytest.mark.parametrize("lost", ["merged/model.safetensors", "adapter/adapter_model.safetensors"])
+def test_a_disk_that_was_cleaned_is_filled_again(folder: Path, lost: str) -> None:
+    """From the last checkpoint, where one is left: what comes of it is what was there."""
+    [run] = (folder / ".modelcheck" / "tiny").glob("run-*")
+    whole = (run / lost).read_bytes()
+    (run / lost).write_bytes(whole[: len(whole) // 2])
+    done = start(folder, "-v", "-k", "train or artifact or guard")
+    assert verdicts(done) == dict.fromkeys(("train", "artifact", "guard-add", "guard-copy"), "PASSED"), done.stdout
+    assert "what was trained is not there as it was saved" in done.stdout
+    assert (run / lost).read_bytes() == whole
+
+
+def test_a_mended_config_of_what_was_saved_is_left_alone(folder: Path) -> None:
+    [config] = (folder / ".modelcheck" / "tiny").glob("run-*/merged/generation_config.json")
+    config.write_text(json.dumps({**json.loads(config.read_text()), "max_length": 100}))
+    mended, before = config.read_text(), trained(folder)
+    assert verdicts(start(folder, "-v", "-k", "artifact")) == {"artifact": "PASSED"}
+    assert (config.read_text(), trained(folder)) == (mended, before)
+
+
+def test_a_run_whose_log_is_gone_is_no_evidence(folder: Path) -> None:
+    [log] = (folder / ".modelcheck" / "tiny").glob("run-*/log.jsonl")
+    log.unlink()
+    run = start(folder, "-v", "-k", "train")
+    assert verdicts(run) == {"train": "WARNED"}
+    assert f"{log}: is gone, expected every step of the run" in run.stdout
+
+
+def test_a_rehearsal_is_judged_by_what_is_allowed_today(folder: Path) -> None:
+    """Nothing is rehearsed again for it."""
+    state = folder / ".modelcheck" / "tiny" / "state.json"
+    before = json.loads(state.read_text())["rehearse"]
+    say("max_overfit_gap = 0.15", "max_overfit_gap = 0.15\nmerged_vs_adapter = { max_logit_diff = 0.0 }")(folder)
+    strict = start(folder, "-v", "-k", "rehearse")
+    assert verdicts(strict) == {"rehearse": "FAILED"}
+    assert "the merged model is not the adapter's" in strict.stdout
+    say("max_logit_diff = 0.0", "max_logit_diff = 5.0")(folder)
+    assert verdicts(start(folder, "-v", "-k", "rehearse")) == {"rehearse": "PASSED"}
+    assert json.loads(state.read_text())["rehearse"] == before
+
+
+def test_a_suite_called_mirror_does_not_stand_for_the_trained_rows(folder: Path) -> None:
+    """Half of the new rows are answered wrong. A suite of that name asks them, as the target does."""
+    answers = (folder / ".modelcheck" / "tiny" / "tuned" / "last-seed0" / "samples.jsonl").resolve()
+    lines = [json.loads(line) for line in answers.read_text().splitlines()]
+    for line in lines[::2]:
+        line["score"] = 0.0
+    answers.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    scorer = '{ type = "exact", normalize = ["strip"] }'
+    suite = f'[[job.tiny.suite]]\nname = "mirror"\nrole = "floor"\nmin = 0.3\nscorer = {scorer}\n'
+    say("[job.tiny.gate]", f"{suite}\n[job.tiny.gate]")(folder)
+    run = start(folder, "-v", "-k", "floor-mirror or overfit")
+    assert verdicts(run) == {"floor-mirror": "PASSED", "overfit": "FAILED"}, run.stdout
+    assert "+0.500" in run.stdout
 
 
 def test_the_base_is_evaluated_twice_on_demand(folder: Path) -> None:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from gate_samples import right, run
 
+from modelcheck.dataset.example import Example
+from modelcheck.finetune.evaluation import Evaluated
 from modelcheck.finetune.gate import Ceiling, Floor, Guard, Policy, Target, Verdict, compare, pair
+from modelcheck.finetune.job import Scorer, Suite
 from modelcheck.finetune.messages import message
+from modelcheck.finetune.outcome import Outcome
 from modelcheck.finetune.plan import plan
 from modelcheck.finetune.rates import length, overfit, stop, truncation
+from modelcheck.finetune.samples import append
 from modelcheck.finetune.verdict import Role
+from modelcheck.finetune.verdicts import of_baseline
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 GUARD, TARGET = Guard(0.05), Target(0.3)
@@ -92,6 +99,46 @@ class TestBehaviour:
         assert result.notes == ("the widest gap of 3 training runs",)
 
 
+class TestBaselines:
+    """A blessed model's scores, and those of the model that is held against it."""
+
+    @pytest.mark.parametrize(
+        ("blessed", "tuned", "passes"),
+        [((60, 300), (0, 300), True), ((0, 300), (75, 300), False), ((60, 300), (60, 300), True)],
+    )
+    def test_of_a_ceiling_the_lower_score_is_the_better_one(
+        self, tmp_path: Path, blessed: tuple[int, int], tuned: tuple[int, int], passes: bool
+    ) -> None:
+        suite = Suite("refuses", "floor", "eval", Scorer("contains"), max=0.3)
+        outcome = held_against(suite, right(*blessed), right(*tuned), tmp_path)
+        assert (outcome.verdict == "pass") is passes
+        assert "what is compared is 1 - score, the share that keeps to it" in outcome.details
+        if not passes:
+            assert "refuses vs baseline: fell from 1.000 to 0.750 on 300 items" in outcome.message
+            assert "a fall of 0.05 is allowed; 75 items lost, 0 won" in outcome.message
+            assert "begin with the reference" not in outcome.message
+
+    @pytest.mark.parametrize(
+        ("blessed", "tuned", "passes"), [((60, 300), (0, 300), False), ((0, 300), (75, 300), True)]
+    )
+    def test_of_any_other_suite_the_higher(
+        self, tmp_path: Path, blessed: tuple[int, int], tuned: tuple[int, int], passes: bool
+    ) -> None:
+        suite = Suite("knows", "floor", "eval", Scorer("contains"), min=0.1)
+        assert (held_against(suite, right(*blessed), right(*tuned), tmp_path).verdict == "pass") is passes
+
+
+def held_against(suite: Suite, blessed: list[float], tuned: list[float], folder: Path) -> Outcome:
+    """A suite against its baseline; every answer begins with the reference."""
+    items = [Example(({"role": "user", "content": str(i)},), i, "rows.jsonl", "answer") for i in range(len(tuned))]
+    runs = [
+        [replace(sample, item=item.id, reference="answer") for sample, item in zip(run(scores), items, strict=True)]
+        for scores in (blessed, tuned)
+    ]
+    append(folder / "samples.jsonl", runs[1])
+    return of_baseline(suite, runs[0], [Evaluated(folder / "samples.jsonl", {}, {}, items)], Policy(), ())
+
+
 class TestPlan:
     @pytest.mark.parametrize(
         ("base", "role", "reachable", "words"),
@@ -116,6 +163,12 @@ class TestPlan:
         planned = plan(run(base), role, "general")
         assert planned.reachable is reachable
         assert words in planned.message
+
+    def test_a_guard_of_what_the_base_cannot_do_is_warned_of(self) -> None:
+        assert "the base scores 0 on all 300 items" in plan(run(right(0, 300)), GUARD, "copy").warning
+        assert plan(run(right(1, 300)), GUARD).warning == ""
+        for role in (TARGET, Floor(0.98), Ceiling(0.02)):
+            assert plan(run(right(0, 300)), role).warning == ""
 
     def test_what_is_planned_is_enough(self) -> None:
         planned = plan(run(right(90)), Guard(0.02))

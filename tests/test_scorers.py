@@ -25,8 +25,10 @@ CASES: list[tuple[dict[str, Any], str, Any, float]] = [
     ({"type": "exact"}, "7", 7, 1),
     ({"type": "exact"}, "NYC", ["New York", "NYC"], 1),
     ({"type": "exact"}, "", [], 0),
+    ({"type": "exact"}, "None", None, 0),
     ({"type": "contains"}, "It is Paris, of course", "Paris", 1),
     ({"type": "contains"}, "It is London", ["Paris", "Rome"], 0),
+    ({"type": "contains"}, "None of them", None, 0),
     ({"type": "regex", "pattern": r"answer: (\w+)"}, "answer: 4 no, answer: 5", "5", 1),
     ({"type": "regex", "pattern": r"answer: (\w+)"}, "answer: 4 no, answer: 5", "4", 0),
     ({"type": "regex", "pattern": r"(\w+)=(\w+)", "group": 2}, "x=y", "y", 1),
@@ -175,6 +177,20 @@ def test_other_tags() -> None:
     tags = [("<think", "</think"), ("[THINK]", "[/THINK]")]
     assert strip("[THINK]hm[/THINK] yes", tags) == "yes"
     assert strip("<think>hm</think> yes", []) == "<think>hm</think> yes"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reads"),
+    [
+        ({"type": "exact"}, False),
+        ({"type": "regex", "pattern": "a"}, False),
+        ({"type": "tool_call"}, True),
+        ({"type": "python", "function": "math:hypot"}, True),
+    ],
+)
+def test_what_looks_beyond_prompt_and_reference_says_so(settings: dict[str, Any], reads: bool) -> None:
+    """Of an answer, an item's id holds its text; its tool calls it does not."""
+    assert scorer(settings).reads_rows is reads
 
 
 def test_a_scorer_that_was_changed_makes_runs_another_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

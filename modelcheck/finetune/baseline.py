@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck.errors import UsageError
-from modelcheck.finetune import samples as files
 from modelcheck.finetune.gate import check_manifests
 from modelcheck.finetune.job import Suite
 from modelcheck.finetune.outcome import PASSED, WARNED
@@ -51,12 +51,13 @@ def problems(work: Work) -> Iterator[str]:
 
 
 def samples(work: Work, suite: Suite) -> list[Sample]:
-    """The blessed answers to a suite. Raises UsageError where they are to other questions than today's."""
+    """The blessed answers to a suite, in today's clusters. Raises UsageError where they are to other questions."""
     place = folder(work, str(work.job.gate.baseline)) / suite.name
     try:
         manifest: Mapping[str, Any] = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UsageError(f"{place}: holds no answers to this suite: bless the baseline again") from None
-    for run in work.tuned_runs(suite):
+    runs = work.tuned_runs(suite)
+    for run in runs:
         check_manifests(manifest, run.manifest)
-    return files.read(place / "samples.jsonl")
+    return dataclasses.replace(runs[0], path=place / "samples.jsonl").samples()

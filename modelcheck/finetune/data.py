@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from modelcheck.errors import UsageError
 from modelcheck.facts.dataset import rows_named
 from modelcheck.finetune.job import Job, Suite
 from modelcheck.finetune.job_rows import Mirror, Replay, Rows
-from modelcheck.finetune.scorers import lm_eval
+from modelcheck.finetune.scorers import COMPARING, lm_eval
+from modelcheck.finetune.scorers.text import is_blank
 
 # Bad rows of one file that a message lists.
 MOST_SHOWN = 10
@@ -81,6 +82,8 @@ def load(job: Job) -> JobData:
     mirror = draw_mirror(own, job.data.mirror) if job.data.mirror else ()
     shared = {"eval": held_out, "mirror": mirror}
     suites = {s.name: theirs[s.name] if s.name in theirs else shared[str(s.data)] for s in job.suites}
+    if unreferenced := [told for suite in job.suites for told in _unreferenced(suite, suites[suite.name])]:
+        raise DataError("\n".join(unreferenced))
     return JobData(mixed(own, replayed, job.data.replay), own, len(replayed), held_out, mirror, suites)
 
 
@@ -130,6 +133,19 @@ def _layout(rows: Rows, cluster: str) -> Layout:
 def _no_conversation(example: Example) -> str:
     what = "is a text without roles" if example.text is not None else "has no message"
     return f"{what}, expected a conversation: name its prompt and answer with columns"
+
+
+def _unreferenced(suite: Suite, items: Examples) -> Iterator[str]:
+    """The items of a suite that its scorer has nothing to compare with."""
+    blank = [item for item in items if is_blank(item.reference)] if suite.scorer.type in COMPARING else []
+    if blank:
+        yield _told(
+            f"has no reference, or a blank one, expected what the scorer {suite.scorer.type} of suite {suite.name} "
+            "shall compare answers with: the score would say nothing of a model; name its column with columns.answer "
+            "or columns.reference, or leave such rows out",
+            blank,
+            len(items),
+        )
 
 
 def _told(problem: str, rows: Sequence[BadRow | Example], of: int) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ class Evaluation:
             "stop_ids": list(prompts.stop_ids) if prompts else [],
             "gen": self.job.plain()["eval"]["gen"],
             "thinking": self.job.plain()["eval"]["strip_thinking"],
-            "scorer": dict(score.decides),
+            "scorer": {**score.decides, **({"rows": _columns(self.items)} if score.reads_rows else {})},
             "engine": {"version": _version(evaluation.backend, versions), **evaluation.computing},
             "dtype": self.job.dtype,
             **({"grammar": evaluation.grammar} if evaluation.grammar else {}),
@@ -237,6 +238,12 @@ def request(
 def _version(backend: str, versions: Mapping[str, str]) -> str | None:
     """Of a server, only the client's version would be known."""
     return versions.get(backend) if backend != "openai" else None
+
+
+def _columns(items: Sequence[Example]) -> str:
+    """The digest of everything that rows hold. At which address an object of a data set lies is no part of it."""
+    rows = sorted(([item.id, dict(item.fields)] for item in items), key=itemgetter(0))
+    return digest(re.sub(r" at 0x[0-9a-fA-F]+", "", json.dumps(rows, sort_keys=True, default=str)))
 
 
 def _computed(folder: Path) -> dict[str, str]:

@@ -183,8 +183,11 @@ def _suite(table: Mapping[str, Any], data: Data | None, gate: Gate, reader: Read
 
 def _bounds(values: Mapping[str, Any], reader: Reader, at: Place) -> None:
     role = values["role"]
-    if not any(bound in values for bound in BOUNDS[role]):
+    given = [bound for bound in BOUNDS[role] if bound in values]
+    if not given:
         reader.say(at, f"a {role} needs {' or '.join(BOUNDS[role])}")
+    elif len(given) > 1:
+        reader.say((*at, given[-1]), f"stands beside {given[0]}, expected one of them: make two suites, one with each")
     others = {bound for bounds in BOUNDS.values() for bound in bounds} - set(BOUNDS[role])
     for bound in sorted(others & values.keys()):
         owner = next(name for name, bounds in BOUNDS.items() if bound in bounds)

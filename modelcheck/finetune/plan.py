@@ -15,7 +15,10 @@ from modelcheck.finetune.verdict import Ceiling, Floor, Guard, Policy, Role, Tar
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a suite will be able to see: `mde` is the minimum detectable effect, `needed` the items it would take."""
+    """What a suite will be able to see: `mde` is the minimum detectable effect, `needed` the items it would take.
+
+    `warning` says why a suite that is large enough may yet see nothing.
+    """
 
     items: int
     base: float
@@ -23,6 +26,7 @@ class Plan:
     needed: int | None
     reachable: bool
     message: str
+    warning: str = ""
 
 
 def plan(base: Iterable[Sample], role: Role, suite: str = "suite", policy: Policy | None = None) -> Plan:
@@ -53,7 +57,15 @@ def plan(base: Iterable[Sample], role: Role, suite: str = "suite", policy: Polic
         )
     else:
         message = _no_room(suite, role, centre, mde, needed)
-    return Plan(guess.items, centre, mde, needed, reachable, message)
+    idle = isinstance(role, Guard) and centre == 0
+    return Plan(guess.items, centre, mde, needed, reachable, message, _idle(suite, guess.items) if idle else "")
+
+
+def _idle(suite: str, items: int) -> str:
+    return (
+        f"{suite}: the base scores 0 on all {items} items, expected a skill that it has: a guard with nothing to lose "
+        "passes whatever is trained; look whether scorer and references are right, or guard what the base can do"
+    )
 
 
 def _no_room(suite: str, role: Target, base: float, mde: float, needed: int | None) -> str:

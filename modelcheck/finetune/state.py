@@ -33,16 +33,20 @@ class State:
         return not self._file.exists()
 
     def result(
-        self, stage: str, inputs: Mapping[str, Any], make: Callable[[], dict[str, Any]], holds: Path | None = None
+        self,
+        stage: str,
+        inputs: Mapping[str, Any],
+        make: Callable[[], dict[str, Any]],
+        is_whole: Callable[[Mapping[str, Any]], bool] = lambda _: True,
     ) -> dict[str, Any]:
         """What `make` answered for these inputs, now or in an earlier run. A stage that raises leaves nothing.
 
-        The result counts as long as what it `holds` is there.
+        An earlier result counts where it `is_whole`: what it left in files is there still.
         """
         key = digest(inputs)
         with self.lock:
             known = self._read().get(stage)
-            if known and known["inputs"] == key and (holds is None or holds.exists()):
+            if known and known["inputs"] == key and is_whole(known["result"]):
                 return dict(known["result"])
             result = make()
             self._write({**self._read(), stage: {"inputs": key, "result": result}})

@@ -100,12 +100,15 @@ class Steps:
             run = self._work.base_run(suite)
             samples = run.samples()
             able = plan(samples, verdicts.role(suite), suite.name, self.policy)
-            too_small = FAILED if job.gate.require_mde_below_margin else WARNED
-            verdict = PASSED if able.reachable or job.eval.limit else too_small
             figures = {"base": able.base, "mde": able.mde, "items": able.items}
-            name, message = f"base-{suite.name}", "" if verdict == PASSED else able.message
-            details = [able.message if verdict == PASSED else "", *notes(samples), *run.notes]
-            return Outcome(name, verdict, message, "\n".join(filter(None, details)), figures=figures)
+            large_enough = able.reachable or job.eval.limit > 0
+            fails = job.gate.require_mde_below_margin and not large_enough
+            # Of a few items that were picked for a try, none need be answered.
+            idle = "" if job.eval.limit else able.warning
+            message = "\n".join(filter(None, ["" if large_enough else able.message, idle]))
+            verdict = FAILED if fails else WARNED if message else PASSED
+            details = [able.message if large_enough else "", *notes(samples), *run.notes]
+            return Outcome(f"base-{suite.name}", verdict, message, "\n".join(filter(None, details)), figures=figures)
 
         return step
 
@@ -127,32 +130,33 @@ class Steps:
         return step
 
     def _rehearse(self) -> Outcome:
-        found = self._work.rehearsal(self._of_rehearsal)
-        cost = f"{found['steps']} steps of {found['seconds_per_step']:.2f} s, about {found['seconds'] / 60:.1f} min"
-        findings = map(training_rules.finding, found["findings"])
-        return judged("rehearse", findings, found["problems"], f"{cost}; {found['peak_memory'] / 1e9:.1f} GB at most")
-
-    def _of_rehearsal(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        work, gate = self._work, self._work.job.gate
-        merged, log = Path(found["merged"]), Path(found["log"]).read_text(encoding="utf-8").splitlines()
-        findings = [
-            *training_rules.of_folder(merged, work.base, work.job.data.template),
-            *training_rules.of_rehearsal(work.base, log),
-        ]
+        gate, found = self._work.job.gate, self._work.rehearsal(self._in_rehearsal)
         problems = [] if found["saved_is_loaded"] else ["what was saved is not what is loaded from it again"]
         # After two steps a greedy choice may hang on a rounding: the logits decide.
         allowed = dataclasses.replace(gate.merged_vs_adapter, min_greedy_agreement=0.0)
         problems += disagreements(found["artifact"], allowed, must_change=gate.weights_must_change)
-        return {"findings": [training_rules.plain(f) for f in findings], "problems": problems}
+        cost = f"{found['steps']} steps of {found['seconds_per_step']:.2f} s, about {found['seconds'] / 60:.1f} min"
+        findings = map(training_rules.finding, found["findings"])
+        return judged("rehearse", findings, problems, f"{cost}; {found['peak_memory'] / 1e9:.1f} GB at most")
+
+    def _in_rehearsal(self, merged: Path, log: Path) -> list[dict[str, Any]]:
+        work, lines = self._work, log.read_text(encoding="utf-8").splitlines()
+        findings = training_rules.of_folder(merged, work.base, work.job.data.template)
+        return [training_rules.plain(f) for f in [*findings, *training_rules.of_rehearsal(work.base, lines)]]
 
     def _train(self) -> Outcome:
-        work, findings, details = self._work, list[Finding](), []
+        work, findings, details, gone = self._work, list[Finding](), [], []
         evaluated = work.base_run(work.job.suites[0]).loaded
         for recipe, found in work.trained().values():
             findings += training_rules.of_training(work.base, found, evaluated, recipe.log)
             details.append(f"seed {recipe.seed}: {found['steps']} steps in {found['seconds']['train']:.0f} s")
             details += filter(None, [identity.unchecked(evaluated, found["loaded"])])
-        return judged("train", findings, [], "\n".join(details))
+            if not recipe.log.exists():
+                gone.append(
+                    f"{recipe.log}: is gone, expected every step of the run: its loss and learning rate were not "
+                    f"looked at; to train again, delete {recipe.out}"
+                )
+        return judged("train", findings, [], "\n".join(details), gone)
 
     def _artifact(self) -> Outcome:
         work, gate = self._work, self._work.job.gate
@@ -198,7 +202,8 @@ class Steps:
     def _overfit(self, held_out: Suite) -> Step:
         def step() -> Outcome:
             work = self._work
-            seen = dataclasses.replace(held_out, name="mirror", data="mirror")
+            # No suite of a file can have this name: answers are known by it.
+            seen = dataclasses.replace(held_out, name=f"{held_out.name} on trained rows", data="mirror")
             mirror, new = work.tuned_runs(seen, work.data.mirror), work.tuned_runs(held_out)
             return verdicts.of_overfit(mirror, new, work.job.gate, self.policy)
 

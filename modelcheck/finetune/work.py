@@ -194,8 +194,8 @@ class Work:
         }
         return self.state.result("audit", self._now(recipe), lambda: self.ask(self.job.train, request))
 
-    def rehearsal(self, judge: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        """The whole way in small, with what `judge` says of it; what was saved is gone after that.
+    def rehearsal(self, look: Callable[[Path, Path], list[dict[str, Any]]]) -> dict[str, Any]:
+        """The whole way in small, with what `look` finds in the saved folder and the log; both are gone after that.
 
         The trainer's worker trains, saves and compares; that of the evaluation loads the result and answers.
         """
@@ -211,7 +211,8 @@ class Work:
         def make() -> dict[str, Any]:
             found = self.ask(self.job.train, request)
             rows = zip(self.data.train, self.prompt_ids[:REHEARSED], strict=False)
-            found |= {"answered": self.answers_of(Path(found["merged"]), rows)["answers"], **judge(found)}
+            merged, log = Path(found["merged"]), Path(found["log"])
+            found |= {"answered": self.answers_of(merged, rows)["answers"], "findings": look(merged, log)}
             shutil.rmtree(folder)
             return found
 
@@ -268,9 +269,16 @@ class Work:
             found = self.ask(self.job.train, request)
             if found["interrupted"]:
                 raise StageFailed(f"training was ended after {found['steps']} steps; run again to go on")
-            return found
+            return {**found, "sizes": _sizes(recipe)}
 
-        return recipe, self.state.result(f"train-{recipe.seed}", self.made_of(recipe), make, holds=recipe.merged)
+        def is_whole(found: Mapping[str, Any]) -> bool:
+            sizes = _sizes(recipe)
+            whole = recipe.merged.exists() and found.get("sizes", sizes) == sizes
+            if not whole:
+                self._tell(f"{recipe.out}: what was trained is not there as it was saved: it is made again")
+            return whole
+
+        return recipe, self.state.result(f"train-{recipe.seed}", self.made_of(recipe), make, is_whole)
 
     def agreement(self, recipe: Recipe) -> dict[str, Any]:
         """Adapter, merged and saved model of a run, compared."""
@@ -378,3 +386,9 @@ class Work:
         made = self._evaluated(suite, self.data.suites[suite.name], self._arm_folders[arm.name], arm)
         check_manifests(self.base_run(suite).manifest, made.manifest, arms.differing(arm))
         return made
+
+
+def _sizes(recipe: Recipe) -> dict[str, int]:
+    """{file: bytes} of the weights that a run saved. Whoever mends a config there takes nothing from them."""
+    files = [path for folder in (recipe.adapter, recipe.merged) for path in sorted(folder.glob("*.safetensors"))]
+    return {str(path.relative_to(recipe.out)): path.stat().st_size for path in files}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from modelcheck.finetune.data import load
 from modelcheck.finetune.evaluation import Evaluation
+from modelcheck.finetune.job import Scorer
 from modelcheck.finetune.job_file import read_jobs
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.stage import Done
@@ -50,10 +52,12 @@ def asked(tmp_path: Path) -> Any:
     [suite] = [suite for suite in job.suites if suite.name == "copy"]
     items = load(job).suites["copy"][:5]
 
-    def run(folder: Path) -> int:
+    def run(folder: Path, scorer: Scorer = suite.scorer, **columns: Any) -> int:
         worker: Any = Counting()
+        rows = [replace(item, fields={**item.fields, **columns}) for item in items]
         with Prompts(folder) as prompts:
-            Evaluation(job, suite, items, folder, tmp_path / "cache").run(worker, prompts)
+            asked = Evaluation(job, replace(suite, scorer=scorer), rows, folder, tmp_path / "cache")
+            asked.run(worker, prompts)
         return int(worker.asked)
 
     return run
@@ -73,3 +77,26 @@ def test_other_weights_at_the_same_place_are(asked: Any, tmp_path: Path) -> None
     shutil.rmtree(folder)
     shutil.copytree(BASE, folder)
     assert asked(folder) == 0
+
+
+def test_rows_with_other_columns_are_scored_again_by_what_reads_them(
+    asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function is given the whole row; `exact` and its like know prompt and reference alone."""
+    (tmp_path / "by_row.py").write_text("def score(answer, reference, row):\n    return float(row['want'] == 'much')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = Scorer("python", {"function": "by_row:score"})
+    assert asked(BASE, own, want="much") == 5
+    assert asked(BASE, own, want="much") == 0
+    assert asked(BASE, own, want="little") == 5
+    assert [asked(BASE, want=want) for want in ("much", "little")] == [5, 0]
+
+
+def test_a_column_of_objects_is_the_same_in_every_run(
+    asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "by_none.py").write_text("def score(answer, reference, row):\n    return 1.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = Scorer("python", {"function": "by_none:score"})
+    pictures = object(), object()
+    assert [asked(BASE, own, picture=picture) for picture in pictures] == [5, 0]

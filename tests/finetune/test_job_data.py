@@ -14,6 +14,7 @@ from modelcheck.errors import UsageError
 from modelcheck.finetune.data import DataError, load, mirrored, read_rows
 from modelcheck.finetune.job import Gate, Job, Scorer, Suite
 from modelcheck.finetune.job_rows import Data, Mirror, Replay, Rows
+from modelcheck.finetune.scorers import SCORERS
 
 
 def jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> Rows:
@@ -104,6 +105,24 @@ def test_an_item_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     held_out = jsonl(tmp_path / "eval.jsonl", [{"prompt": "a", "completion": "b"}] * 2)
     with pytest.raises(DataError, match=r"eval.jsonl, row 2: asks and expects the same as row 1"):
         load(job(Data(questions(tmp_path / "train.jsonl", 20), held_out), guard()))
+
+
+@pytest.mark.parametrize("scorer", sorted(SCORERS))
+def test_a_row_that_says_not_what_is_right_is_refused_where_answers_are_compared_with_it(
+    tmp_path: Path, scorer: str
+) -> None:
+    """The text "None" is in few answers, the empty one in all. A form, a function or a judge may need no reference."""
+    train = questions(tmp_path / "train.jsonl", 20)
+    given: list[Any] = ["Paris", ["New York", "NYC"], 0, None, " ", [], ["Rome", ""]]
+    own = jsonl(tmp_path / "own.jsonl", [{"prompt": f"q {i}", "reference": r} for i, r in enumerate(given)])
+    asked = job(Data(train), dataclasses.replace(guard(own), scorer=Scorer(scorer)))
+    if scorer not in ("exact", "contains", "choice", "numeric"):
+        assert len(load(asked).suites["copy"]) == len(given)
+        return
+    with pytest.raises(DataError) as raised:
+        load(asked)
+    said = f"rows 4, 5, 6 and 1 more: has no reference, or a blank one, expected what the scorer {scorer} of suite copy"
+    assert f"own.jsonl, {said}" in str(raised.value)
 
 
 def test_all_bad_rows_of_all_files_are_told(tmp_path: Path) -> None:

@@ -130,6 +130,10 @@ WRONG = {
     ),
     "a scorer's option inside a list": (('"strip"', '"stripp"'), "15: job.tiny.suite[1].scorer.normalize[1]: is "),
     "a missing bound": (("margin = 0.05\n", ""), "11: job.tiny.suite[1]: a guard needs margin"),
+    "two bounds of one floor": (
+        ('"guard"\nmargin = 0.05', '"floor"\nmin = 0.3\nmax = 0.4'),
+        "15: job.tiny.suite[1].max: stands beside min, expected one of them: make two suites, one with each",
+    ),
     "another role's bound": (("margin = 0.05", "margin = 0.05\nmin_gain = 0.1"), "15: job.tiny.suite[1].min_gain: "),
     "a name that pytest cannot select": (('"copy"', '"copy[1]"'), '12: job.tiny.suite[1].name: is "copy[1]", expected'),
     "no data": (("[job.tiny.data]", "[job.other.data]"), "1: job.tiny: lacks data"),

@@ -26,19 +26,23 @@ SCORERS: Mapping[str, Callable[[Options], Scorer | InLots]] = {
     "lm_eval": lm_eval.lm_eval,
     "tool_call": tool_call.tool_call,
 }
-__all__ = ["SCORERS", "Score", "Scored", "scorer"]
+# Those that hold every answer against the reference; to the others a row without one may say enough.
+COMPARING = frozenset({"exact", "contains", "choice", "numeric"})
+__all__ = ["COMPARING", "SCORERS", "Score", "Scored", "scorer"]
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
     """A scorer that is ready. `many` scores (answer, item) pairs in order, best about `lot` of them at once.
 
-    `decides` is what of its settings decides a score: two runs that differ in it are not comparable.
+    `decides` is what of its settings decides a score: two runs that differ in it are not comparable. Nor are two whose
+    rows differ in any column where it `reads_rows`.
     """
 
     many: Callable[[Sequence[tuple[str, Example]]], list[Scored]]
     lot: int
     decides: Mapping[str, Any]
+    reads_rows: bool = False
 
     def __call__(self, answer: str, item: Example) -> Scored:
         """What one answer is worth."""
@@ -64,7 +68,8 @@ def scorer(settings: Mapping[str, Any], place: str = "scorer", cache: Path | Non
     def many(pairs: Sequence[tuple[str, Example]]) -> list[Scored]:
         return [_checked(inner(answer, item), answer, f"{place}: the scorer {kind}") for answer, item in pairs]
 
-    return Score(many, 1, {**settings, "contents": options.contents} if options.contents else settings)
+    decides = {**settings, "contents": options.contents} if options.contents else settings
+    return Score(many, 1, decides, options.reads_rows)
 
 
 def _checked(given: float | Scored, answer: str, who: str) -> Scored:

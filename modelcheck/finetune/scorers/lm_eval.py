@@ -39,6 +39,7 @@ def lm_eval(options: Options) -> Scorer:
     tasks = _tasks(options)
     configs = {name: task.config.to_dict() for name, task in tasks.items()}
     options.rests_on("tasks", json.dumps(configs, sort_keys=True, default=lambda value: type(value).__name__).encode())
+    options.reads_rows = True
     chosen = {name: _metric(name, task, named, options) for name, task in tasks.items()}
 
     def score(answer: str, item: Example) -> float:

@@ -51,6 +51,8 @@ class Options:
         self.table, self.place, self.cache = table, place, cache
         self.known: list[str] = []
         self.contents: dict[str, str] = {}
+        # Whether a score may hang on columns of the row that neither ask nor answer.
+        self.reads_rows = False
 
     def take(self, name: str, kind: type[T], wanted: str, default: T = NEEDED) -> T:
         """The option's value. Raises UsageError where it is of another type, or lacking without a default."""

@@ -33,6 +33,8 @@ def python(options: Options) -> Scorer:
     if source := getattr(sys.modules[module], "__file__", None):
         options.rests_on("function", Path(source).read_bytes())
 
+    options.reads_rows = True
+
     def score(answer: str, item: Example) -> float:
         try:
             return cast("float", function(answer, item.reference, item.fields))

@@ -56,8 +56,15 @@ def choice(options: Options) -> Scorer:
 
 
 def references(reference: Any) -> list[str]:
-    """The reference as a list of texts, any of which is right: numbers as they print, a list as its members."""
-    return [r if isinstance(r, str) else str(r) for r in (reference if isinstance(reference, list) else [reference])]
+    """The texts of a reference, any of which is right: a number as it prints, a list as its members, null as none."""
+    given = reference if isinstance(reference, list) else [reference]
+    return [r if isinstance(r, str) else str(r) for r in given if r is not None]
+
+
+def is_blank(reference: Any) -> bool:
+    """Whether there is nothing in a reference, or in one of its texts, that answers can be compared with."""
+    found = references(reference)
+    return not found or any(not text.strip() for text in found)
 
 
 def _normalizer(options: Options) -> Callable[[str], str]:

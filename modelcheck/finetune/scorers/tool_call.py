@@ -38,6 +38,7 @@ def tool_call(options: Options) -> Scorer:
     """
     ordered = options.take("ordered", bool, "true or false", default=False)
     partial = options.take("partial", bool, "true or false", default=False)
+    options.reads_rows = True  # the calls of an answer are no part of an item's id
 
     def score(answer: str, item: Example) -> float:
         wanted = _reference(item, options.place)
