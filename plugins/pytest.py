@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 JOB_FILE, JOB_FILES = "modelcheck.toml", ".modelcheck.toml"
 CHECKPOINTS = ("config.json", "adapter_config.json")
 WARNED = "warned"
+NEEDS = "needs --finetune-eval"
 NO_JOB = (
     "no job was found: jobs stand in modelcheck.toml or NAME.modelcheck.toml, in a folder that pytest collects "
     "(testpaths in its settings names others): name the file or its folder, or write one with "
@@ -66,12 +67,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("finetune_eval"):
         for item in items:
             if item.get_closest_marker("finetune_eval"):
-                item.add_marker(pytest.mark.skip(reason="needs --finetune-eval"))
+                item.add_marker(pytest.mark.skip(reason=NEEDS))
 
 
 @pytest.fixture
 def modelcheck_job(request: pytest.FixtureRequest) -> Callable[[str], JobResult]:
-    """`modelcheck_job("rugby")`: the results of a job, for assertions of one's own."""
+    """`modelcheck_job("rugby")`: the results of a job, for assertions of one's own; skips without --finetune-eval."""
+    if not request.config.getoption("finetune_eval"):
+        pytest.skip(NEEDS)
     from modelcheck.plugins.result import JobResult
     from modelcheck.plugins.session import runs
 
