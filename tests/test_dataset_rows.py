@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ QUESTION, ANSWER = {"role": "user", "content": "Who?"}, {"role": "assistant", "c
 SYSTEM = {"role": "system", "content": "Be brief."}
 CALL = {"type": "function", "function": {"name": "find", "arguments": {"key": 1}}}
 TOOLS = [{"type": "function", "function": {"name": "find"}}]
+
+COLUMNS = {"system": "system", "prompt": "q", "answer": "a"}
 
 FORMS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "OpenAI messages": ({"messages": [SYSTEM, QUESTION, ANSWER]}, [SYSTEM, QUESTION, ANSWER]),
@@ -84,6 +87,22 @@ def test_a_reference_beside_the_answer() -> None:
     found = one({"q": "Who?", "gold": ["42", "Forty-two"]}, columns={"prompt": "q", "reference": "gold"})
     assert isinstance(found, Example)
     assert (found.messages, found.reference, found.answer) == ((QUESTION,), ["42", "Forty-two"], None)
+
+
+def test_a_cell_that_pandas_left_empty_is_no_text() -> None:
+    for row, layout in (
+        ({"instruction": "Who?", "input": math.nan, "output": "Me."}, {}),
+        ({"system": math.nan, "q": "Who?", "a": "Me.", "doc": math.nan}, {"columns": COLUMNS, "cluster": "doc"}),
+    ):
+        found = one(row, **layout)
+        assert isinstance(found, Example)
+        assert (found.messages, found.cluster) == ((QUESTION, ANSWER), None)
+    unknown = one({"q": "Who?", "gold": math.nan}, columns={"prompt": "q", "reference": "gold"})
+    assert isinstance(unknown, Example)
+    assert unknown.reference is None
+    named = one({"q": "nan", "a": "Who is nan?"}, columns={"prompt": "q", "answer": "a"})
+    assert isinstance(named, Example)
+    assert named.messages[0]["content"] == "nan"
 
 
 def test_tools_are_kept() -> None:

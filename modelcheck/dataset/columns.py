@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -31,10 +32,11 @@ def part(pattern: str, row: Row) -> Any:
 
 
 def column(name: str, row: Row) -> Any:
-    """The value of a column. Raises BadValue naming those that are there."""
+    """The value of a column; NaN, which pandas writes for none, is null. Raises BadValue naming those there are."""
     if name not in row:
         raise BadValue(f"has no column {name!r}{did_you_mean(name, row)}; it has {', '.join(map(repr, row)) or 'none'}")
-    return row[name]
+    value = row[name]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def as_text(value: Any, name: str) -> str:
