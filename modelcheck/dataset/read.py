@@ -31,7 +31,9 @@ BATCH = 256
 SAVED, SAVED_SPLITS = "state.json", "dataset_dict.json"
 # Rows of a live data set that lint looks at: each may be read from a network or made by a function.
 LIVE_ROWS = 1000
-TRUE = ("true", "yes", "1")
+# What a flag may be: of a nullable column pandas makes 1.0, 0.0 and nothing.
+FLAGS = dict.fromkeys(("true", "t", "yes", "y", "1", "1.0"), True)
+FLAGS |= dict.fromkeys(("false", "f", "no", "n", "0", "0.0", ""), False)
 
 RawRow = tuple[int, Row | BadRow]
 
@@ -92,7 +94,7 @@ def _example(row: Row, number: int, source: str, form: str | None, layout: Layou
     texts = {key: as_text(_asked(key, name, row), name) or None for key, name in named.items() if name is not None}
     more: dict[str, Any] = {"given_id": texts.get("id"), "cluster": texts.get(layout.cluster_key)}
     more["slice"] = texts.get("slice")
-    critical = (texts.get("critical") or "").strip().lower() in TRUE
+    critical = _flag(texts.get("critical") or "", layout.critical)
     reference = found.reference if found.reference is not None else reference_of(found.messages)
     more |= {"critical": critical, "text": found.text, "criteria": found.criteria, "fields": row}
     return Example(found.messages, number, source, reference, found.tools, **more)
@@ -104,6 +106,17 @@ def _asked(key: str, name: str, row: Row) -> Any:
         return column(name, row)
     except BadValue as problem:
         raise BadValue(f"{problem} ({key} names it)") from None
+
+
+def _flag(text: str, name: str | None) -> bool:
+    """Whether a cell says yes; an empty one says no. Raises BadValue for one that says neither."""
+    try:
+        return FLAGS[text.strip().lower()]
+    except KeyError:
+        raise BadValue(
+            f"column {name!r} (critical names it) is {text!r}, expected true, yes or 1, or false, no, 0 or nothing: "
+            "an item that is critical by mistake or not at all would turn the verdict"
+        ) from None
 
 
 def open_file(path: Path, *, split: str = "train", name: str | None = None) -> RawRows:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 
 from modelcheck.errors import UsageError
 from modelcheck.finetune.data import DataError, load, mirrored, read_rows
@@ -191,3 +192,21 @@ def test_what_else_a_row_says(tmp_path: Path) -> None:
     assert (second.given_id, second.cluster, second.slice, second.critical) == (None, None, None, False)
     with pytest.raises(DataError, match=r"has no column 'dok'; did you mean 'doc'\?; it has 'q'"):
         read_rows(Rows(tmp_path / "e.jsonl", columns=columns, cluster="dok"))
+
+
+def test_a_flag_is_read_from_every_kind_of_cell(tmp_path: Path) -> None:
+    """What is not understood is not taken for "no": an item that may not be lost would be judged as any other."""
+    said = {True: (True, 1, 1.0, "TRUE", "Yes", "y", " t "), False: (False, 0, 0.0, "False", "no", "N", "", " ", None)}
+    rows = [{"prompt": f"{i}", "completion": "a", "must": cell} for i, cell in enumerate(said[True] + said[False])]
+    named = dataclasses.replace(jsonl(tmp_path / "e.jsonl", rows), critical="must")
+    assert [row.critical for row in read_rows(named)] == [True] * len(said[True]) + [False] * len(said[False])
+    jsonl(tmp_path / "e.jsonl", [*rows, {"prompt": "?", "completion": "a", "must": "critical"}])
+    with pytest.raises(DataError, match=r"row 17: column 'must' \(critical names it\) is 'critical', expected true"):
+        read_rows(named)
+
+
+def test_a_flag_that_some_rows_lack_survives_parquet(tmp_path: Path) -> None:
+    """pandas has no whole numbers beside empty cells: 1 becomes 1.0."""
+    columns = {"prompt": ["a", "b", "c"], "completion": ["x", "y", "z"], "must": [1.0, None, 0.0]}
+    Dataset.from_dict(columns).to_parquet(str(tmp_path / "e.parquet"))
+    assert [row.critical for row in read_rows(Rows(tmp_path / "e.parquet", critical="must"))] == [True, False, False]
