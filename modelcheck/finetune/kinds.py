@@ -163,14 +163,18 @@ def whole(least: int, most: int | None = None) -> Kind:
     return _of(wanted, lambda v: type(v) is int and v >= least and (most is None or v <= most))
 
 
-def number(least: float, most: float | None = None, *, above: bool = False) -> Kind:
-    """A number in [least, most]; with `above`, not `least` itself."""
-    wanted = f"a number {'above' if above else 'from'} {least:g}{f' to {most:g}' if most is not None else ' up'}"
-    return _of(
-        wanted,
-        lambda v: type(v) in (int, float) and (v > least if above else v >= least) and (most is None or v <= most),
-        float,
-    )
+def number(least: float, most: float | None = None, *, above: bool = False, below: bool = False) -> Kind:
+    """A number in [least, most]; with `above`, not `least` itself; with `below`, not `most` itself."""
+    upper = "up" if most is None else f"{'and below' if below else 'to'} {most:g}"
+
+    def fits(value: Any) -> bool:
+        return (
+            type(value) in (int, float)
+            and (value > least if above else value >= least)
+            and (most is None or (value < most if below else value <= most))
+        )
+
+    return _of(f"a number {'above' if above else 'from'} {least:g} {upper}", fits, float)
 
 
 def choice(*words: str, later: Iterable[str] = ()) -> Kind:

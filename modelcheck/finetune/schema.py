@@ -362,7 +362,7 @@ SCORERS = {
 }
 LATER_SCORERS = ("command",)
 SCORER_TYPE = choice(*SCORERS, later=LATER_SCORERS)
-BOUND = number(0, 1)
+SHARE = number(0, 1, above=True, below=True)
 SUITE = Table(
     dict,
     {
@@ -371,10 +371,10 @@ SUITE = Table(
         "data": either(choice("eval", "mirror"), ROWS_KIND),
         "scorer": MAPPING,
         "primary": FLAG,
-        "min_gain": BOUND,
-        "margin": BOUND,
-        "min": BOUND,
-        "max": BOUND,
+        "min_gain": number(0, 1, below=True),
+        "margin": SHARE,
+        "min": SHARE,
+        "max": SHARE,
     },
     required=("name", "role", "scorer"),
 )

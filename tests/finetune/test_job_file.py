@@ -108,7 +108,7 @@ WRONG = {
     ),
     "a wrong word": (('"float32"', '"float23"'), '3: job.tiny.dtype: is "float23", expected one of "bfloat16",'),
     "a wrong type": (("margin = 0.05", 'margin = "0.05"'), '14: job.tiny.suite[1].margin: is "0.05", expected'),
-    "a number out of range": (("0.05", "5"), "14: job.tiny.suite[1].margin: is 5, expected a number from 0 to 1"),
+    "a number out of range": (("0.05", "5"), "14: job.tiny.suite[1].margin: is 5, expected a number above 0 and below"),
     "true is no number": (("0.05", "true"), "14: job.tiny.suite[1].margin: is true, expected a number"),
     "a time without unit": (('"90m"', '"90"'), '4: job.tiny.timeout: is "90", expected a time such as "45s"'),
     "a scorer of the next issue": (
@@ -147,6 +147,25 @@ def test_a_wrong_value_is_told_with_its_line(tmp_path: Path, change: tuple[str, 
     assert change[0] in SMALL
     said = errors(tmp_path, SMALL.replace(*change))
     assert [error for error in said if expected in error], said
+
+
+@pytest.mark.parametrize(
+    ("role", "key", "refused"),
+    [("guard", "margin", (0, 1)), ("target", "min_gain", (1,)), ("floor", "min", (0, 1)), ("floor", "max", (0, 1))],
+)
+def test_a_bound_that_no_verdict_takes_is_refused_before_anything_is_asked(
+    tmp_path: Path, role: str, key: str, refused: tuple[int, ...]
+) -> None:
+    """What everything reaches, or nothing, is no demand; only a gain of 0 is one: better, surely."""
+    text = SMALL.replace('"guard"\nmargin = 0.05', f'"{role}"\n{key} = 0.5')
+    for bound in (0, 1):
+        changed = text.replace("= 0.5", f"= {bound}")
+        if bound in refused:
+            [error] = errors(tmp_path, changed)
+            assert error.startswith(f"14: job.tiny.suite[1].{key}: is {bound}, expected a number ")
+            assert error.endswith(" and below 1")
+        else:
+            assert read(tmp_path, changed)
 
 
 def test_the_settings_of_another_engine_are_refused(tmp_path: Path) -> None:
