@@ -11,6 +11,7 @@ from typing import Any
 from modelcheck.errors import did_you_mean
 from modelcheck.finetune.toml_lines import Place
 
+DECIMAL = r"([0-9]+(?:\.[0-9]+)?)"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -231,14 +232,14 @@ def nested(table: Table) -> Kind:
 
 
 def _seconds(value: Any, _reader: Reader, _at: Place) -> float:
-    match = re.fullmatch(r"([0-9.]+) ?([smhd])", value) if isinstance(value, str) else None
+    match = re.fullmatch(rf"{DECIMAL} ?([smhd])", value) if isinstance(value, str) else None
     if not match or not float(match[1]) > 0:
         raise Wrong
     return float(match[1]) * UNITS[match[2]]
 
 
 def _share(value: Any, _reader: Reader, _at: Place) -> float:
-    match = re.fullmatch(r"([0-9.]+) ?%", value) if isinstance(value, str) else None
+    match = re.fullmatch(rf"{DECIMAL} ?%", value) if isinstance(value, str) else None
     if match and 0 < float(match[1]) < 100:
         return float(match[1]) / 100
     if type(value) is int and value >= 1:

@@ -111,6 +111,12 @@ WRONG = {
     "a number out of range": (("0.05", "5"), "14: job.tiny.suite[1].margin: is 5, expected a number above 0 and below"),
     "true is no number": (("0.05", "true"), "14: job.tiny.suite[1].margin: is true, expected a number"),
     "a time without unit": (('"90m"', '"90"'), '4: job.tiny.timeout: is "90", expected a time such as "45s"'),
+    "a time that is no number": (('"90m"', '"1.2.3h"'), '4: job.tiny.timeout: is "1.2.3h", expected a time such as'),
+    "a time without digits": (('"90m"', '".h"'), '4: job.tiny.timeout: is ".h", expected a time such as "45s"'),
+    "a share that is no number": (
+        ("[[", '[job.tiny.train]\neval_every = "1.2.3%"\n[['),
+        '12: job.tiny.train.eval_every: is "1.2.3%", expected a share such as "10%" or a number of steps',
+    ),
     "a scorer of the next issue": (
         ('"exact"', '"command"'),
         '15: job.tiny.suite[1].scorer.type: "command" is not available yet; available: "exact", "contains", "regex"',
@@ -255,6 +261,11 @@ def test_all_errors_are_told_at_once_in_the_order_of_the_lines(tmp_path: Path) -
 def test_a_job_without_suites_is_refused(tmp_path: Path) -> None:
     [error] = errors(tmp_path, SMALL[: SMALL.index("[[")])
     assert error == ("1: job.tiny: has no suite: add at least one [[job.tiny.suite]] that judges the tuned model")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("45s", 45), ("1.5h", 5400), ("0.5 d", 43200)])
+def test_times(tmp_path: Path, text: str, seconds: float) -> None:
+    assert read(tmp_path, SMALL.replace("90m", text))["tiny"].timeout == seconds
 
 
 def test_two_suites_of_one_name(tmp_path: Path) -> None:
