@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,17 +166,19 @@ def whole(least: int, most: int | None = None) -> Kind:
 
 
 def number(least: float, most: float | None = None, *, above: bool = False, below: bool = False) -> Kind:
-    """A number in [least, most]; with `above`, not `least` itself; with `below`, not `most` itself."""
-    upper = "up" if most is None else f"{'and below' if below else 'to'} {most:g}"
+    """A finite number in [least, most]; with `above`, not `least` itself; with `below`, not `most` itself."""
+    lower = f"number {'above' if above else 'from'} {least:g}"
+    upper = "" if most is None else f" {'and below' if below else 'to'} {most:g}"
+    highest = sys.float_info.max if most is None else most
 
     def fits(value: Any) -> bool:
         return (
             type(value) in (int, float)
             and (value > least if above else value >= least)
-            and (most is None or (value < most if below else value <= most))
+            and (value < highest if below else value <= highest)
         )
 
-    return _of(f"a number {'above' if above else 'from'} {least:g} {upper}", fits, float)
+    return _of(f"a {'finite ' if most is None else ''}{lower}{upper}", fits, float)
 
 
 def choice(*words: str, later: Iterable[str] = ()) -> Kind:
@@ -218,6 +221,19 @@ def listed(kind: Kind, *, least: int = 0, most: int | None = None) -> Kind:
         return tuple(reader.value(kind, item, (*at, i)) for i, item in enumerate(value))
 
     return Kind(f"{size} of {kind.wanted}" if least != most else f"{size}: {kind.wanted}", read)
+
+
+def span(kind: Kind) -> Kind:
+    """The lowest and the highest value of one kind."""
+    pair = listed(kind, least=2, most=2)
+
+    def read(value: Any, reader: Reader, at: Place) -> Any:
+        low, high = pair.read(value, reader, at)
+        if low > high:
+            raise Wrong
+        return low, high
+
+    return Kind(f"{pair.wanted}, the lower one first", read)
 
 
 def nested(table: Table) -> Kind:

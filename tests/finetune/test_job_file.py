@@ -155,6 +155,23 @@ def test_a_wrong_value_is_told_with_its_line(tmp_path: Path, change: tuple[str, 
     assert [error for error in said if expected in error], said
 
 
+NO_NUMBERS = {
+    "an infinite share": ("data.replay.ratio", "inf", "is inf, expected a finite number above 0"),
+    "endless training": ("train.epochs", "inf", "is inf, expected a finite number above 0"),
+    "an infinite rate": ("train.lr", "inf", "is inf, expected a finite number above 0"),
+    "no number at all": ("train.lr", "nan", "is nan, expected a finite number above 0"),
+    "more than a float holds": ("train.lr", f"1{'0' * 400}", "expected a finite number above 0"),
+    "an interval turned round": ("gate.length_ratio", "[2.0, 0.5]", "is [2.0, 0.5], expected a list of 2: a finite"),
+}
+
+
+@pytest.mark.parametrize(("key", "value", "expected"), NO_NUMBERS.values(), ids=NO_NUMBERS)
+def test_a_number_that_no_step_can_use_is_refused(tmp_path: Path, key: str, value: str, expected: str) -> None:
+    table, _, name = key.rpartition(".")
+    said = errors(tmp_path, f"{SMALL}\n[job.tiny.{table}]\n{name} = {value}\n")
+    assert [error for error in said if f": job.tiny.{key}: " in error and expected in error], said
+
+
 @pytest.mark.parametrize(
     ("role", "key", "refused"),
     [("guard", "margin", (0, 1)), ("target", "min_gain", (1,)), ("floor", "min", (0, 1)), ("floor", "max", (0, 1))],
