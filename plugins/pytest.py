@@ -90,6 +90,16 @@ def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -
     return None
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config, name = session.config, session.config.getoption("modelcheck_bless")
+    if name and config.getoption("finetune_eval") and not hasattr(config, "workerinput"):
+        from modelcheck.plugins.session import runs
+
+        if not runs(config).bless(name) and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if warned := terminalreporter.stats.get(WARNED):
         from modelcheck.plugins.notes import notes
@@ -110,7 +120,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 terminalreporter.write_line(rows)
         for text in runs(config).reports():
             terminalreporter.write_line(text)
-        for text in runs(config).bless(name) if (name := config.getoption("modelcheck_bless")) else ():
+        for text in runs(config).blessed:
             terminalreporter.write_line(text)
 
 

@@ -25,6 +25,7 @@ class Runs:
         self._config = config
         self._workers = Workers(ahead=not hasattr(config, "workerinput"))
         self._runs: dict[tuple[Path, str], JobRun] = {}
+        self.blessed: list[str] = []
 
     def of(self, job: Job) -> JobRun:
         """The run of a job. Raises UsageError where another file in its folder has a job of that name."""
@@ -99,13 +100,16 @@ class Runs:
         """Whether no job was found."""
         return not self._runs
 
-    def bless(self, name: str) -> Iterator[str]:
-        """Keep the answers of every job that ran as a baseline, or say why not."""
+    def bless(self, name: str) -> bool:
+        """Keep the answers of every job that ran as a baseline; whether all were. `blessed` says so, or why not."""
+        kept = True
         for run in self._runs.values():
             try:
-                yield f"{run.job.name} is kept as {name} in {run.bless(name)}"
+                self.blessed.append(f"{run.job.name} is kept as {name} in {run.bless(name)}")
             except UsageError as reason:
-                yield str(reason)
+                self.blessed.append(str(reason))
+                kept = False
+        return kept
 
     def told(self) -> bytes:
         """The outcomes of this process, for the one that started it."""
