@@ -47,7 +47,7 @@ def _table(path: Path) -> Mapping[str, Any] | None:
     import tomllib
 
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from None
     if path.name == "modelcheck.toml":

@@ -48,7 +48,7 @@ def read_jobs(path: Path) -> dict[str, Job]:
     """{name: job} in the order of the file; empty where it holds none. Raises JobFileError with everything wrong."""
     path = Path.absolute(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         document = tomllib.loads(text)
     except OSError as error:
         raise JobFileError([f"{path}: {error.strerror or error}"]) from None

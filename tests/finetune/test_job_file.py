@@ -330,6 +330,14 @@ def test_settings_and_jobs_share_modelcheck_toml(tmp_path: Path) -> None:
     assert settings.find(tmp_path).fail_on == "warning"
 
 
+def test_a_mark_of_the_byte_order_is_no_content(tmp_path: Path) -> None:
+    """As some editors write it; files of rows may have it too."""
+    assert list(read(tmp_path, f'\ufefffail-on = "warning"\n{SMALL}')) == ["tiny"]
+    assert settings.find(tmp_path).fail_on == "warning"
+    [error] = errors(tmp_path, "\ufeff" + SMALL.replace("0.05", "5"))
+    assert error.startswith("14: job.tiny.suite[1].margin: ")
+
+
 def test_a_file_of_jobs_holds_no_settings(tmp_path: Path) -> None:
     [error] = errors(tmp_path, f'fail-on = "warning"\n{SMALL}', "rugby.modelcheck.toml")
     assert error.startswith("1: fail-on: a file of jobs holds [job.NAME] tables only")
