@@ -54,8 +54,10 @@ class Reader:
         self.errors: list[tuple[int, str]] = []
 
     def line(self, at: Place) -> int:
-        """The line of a place, or of the nearest table around it."""
+        """The line of a place, or of the first that is below it, or of the nearest table around it."""
         while at and at not in self._lines:
+            if below := self.below(at):
+                return min(below.values())
             at = at[:-1]
         return self._lines.get(at, 1)
 

@@ -338,6 +338,13 @@ def test_a_mark_of_the_byte_order_is_no_content(tmp_path: Path) -> None:
     assert error.startswith("14: job.tiny.suite[1].margin: ")
 
 
+def test_a_misspelt_table_is_not_passed_over(tmp_path: Path) -> None:
+    lone = '[jobs.other]\nbase = "base"\n'
+    for text, line in ((SMALL + lone, 16), (lone, 1)):
+        [error] = errors(tmp_path, text)
+        assert error.startswith(f"{line}: jobs: unknown key; did you mean 'job'?; known are [job.NAME] tables and")
+
+
 def test_a_file_of_jobs_holds_no_settings(tmp_path: Path) -> None:
     [error] = errors(tmp_path, f'fail-on = "warning"\n{SMALL}', "rugby.modelcheck.toml")
     assert error.startswith("1: fail-on: a file of jobs holds [job.NAME] tables only")
