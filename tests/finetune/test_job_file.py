@@ -5,46 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from job_files import SMALL, errors, read
 
 from modelcheck import settings
 from modelcheck.finetune.chat import Endpoint
-from modelcheck.finetune.job import Arm, Generation, Job, OpenAi, Scorer, Serve
+from modelcheck.finetune.job import Arm, Generation, OpenAi, Scorer, Serve
 from modelcheck.finetune.job_file import JobFileError, is_job_file, read_jobs
 from modelcheck.finetune.job_rows import Data, Mirror
 from modelcheck.finetune.toml_lines import lines
 
-SMALL = """\
-[job.tiny]
-base = "base"
-dtype = "float32"
-timeout = "90m"
-
-[job.tiny.data]
-train = { path = "data/train.jsonl" }
-eval = { path = "data/eval.jsonl", cluster = "source" }
-columns = { prompt = "{title}: {question}", answer = "answer" }
-
-[[job.tiny.suite]]
-name = "copy"
-role = "guard"
-margin = 0.05
-scorer = { type = "exact", normalize = ["strip"] }
-"""
 DOCS = Path(__file__).parents[2] / "docs"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-def read(folder: Path, text: str, name: str = "modelcheck.toml") -> dict[str, Job]:
-    (folder / name).write_text(text)
-    return read_jobs(folder / name)
-
-
-def errors(folder: Path, text: str, name: str = "modelcheck.toml") -> list[str]:
-    """The errors, each from its line on: `8: job.tiny...`."""
-    with pytest.raises(JobFileError) as raised:
-        read(folder, text, name)
-    assert all(error.startswith(f"{folder / name}:") for error in raised.value.errors)
-    return [error.removeprefix(f"{folder / name}:") for error in raised.value.errors]
 
 
 def test_what_a_small_job_says(tmp_path: Path) -> None:
@@ -155,42 +126,6 @@ def test_a_wrong_value_is_told_with_its_line(tmp_path: Path, change: tuple[str, 
     assert [error for error in said if expected in error], said
 
 
-NO_NUMBERS = {
-    "an infinite share": ("data.replay.ratio", "inf", "is inf, expected a finite number above 0"),
-    "endless training": ("train.epochs", "inf", "is inf, expected a finite number above 0"),
-    "an infinite rate": ("train.lr", "inf", "is inf, expected a finite number above 0"),
-    "no number at all": ("train.lr", "nan", "is nan, expected a finite number above 0"),
-    "more than a float holds": ("train.lr", f"1{'0' * 400}", "expected a finite number above 0"),
-    "an interval turned round": ("gate.length_ratio", "[2.0, 0.5]", "is [2.0, 0.5], expected a list of 2: a finite"),
-}
-
-
-@pytest.mark.parametrize(("key", "value", "expected"), NO_NUMBERS.values(), ids=NO_NUMBERS)
-def test_a_number_that_no_step_can_use_is_refused(tmp_path: Path, key: str, value: str, expected: str) -> None:
-    table, _, name = key.rpartition(".")
-    said = errors(tmp_path, f"{SMALL}\n[job.tiny.{table}]\n{name} = {value}\n")
-    assert [error for error in said if f": job.tiny.{key}: " in error and expected in error], said
-
-
-@pytest.mark.parametrize(
-    ("role", "key", "refused"),
-    [("guard", "margin", (0, 1)), ("target", "min_gain", (1,)), ("floor", "min", (0, 1)), ("floor", "max", (0, 1))],
-)
-def test_a_bound_that_no_verdict_takes_is_refused_before_anything_is_asked(
-    tmp_path: Path, role: str, key: str, refused: tuple[int, ...]
-) -> None:
-    """What everything reaches, or nothing, is no demand; only a gain of 0 is one: better, surely."""
-    text = SMALL.replace('"guard"\nmargin = 0.05', f'"{role}"\n{key} = 0.5')
-    for bound in (0, 1):
-        changed = text.replace("= 0.5", f"= {bound}")
-        if bound in refused:
-            [error] = errors(tmp_path, changed)
-            assert error.startswith(f"14: job.tiny.suite[1].{key}: is {bound}, expected a number ")
-            assert error.endswith(" and below 1")
-        else:
-            assert read(tmp_path, changed)
-
-
 def test_the_settings_of_another_engine_are_refused(tmp_path: Path) -> None:
     table = '[job.tiny.eval]\nbackend = "vllm"\nbatch_size = 8\nvllm = { max_model_len = 64, enforce_eager = true }'
     [error] = errors(tmp_path, f"{SMALL}\n{table}\n")
@@ -278,11 +213,6 @@ def test_all_errors_are_told_at_once_in_the_order_of_the_lines(tmp_path: Path) -
 def test_a_job_without_suites_is_refused(tmp_path: Path) -> None:
     [error] = errors(tmp_path, SMALL[: SMALL.index("[[")])
     assert error == ("1: job.tiny: has no suite: add at least one [[job.tiny.suite]] that judges the tuned model")
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("45s", 45), ("1.5h", 5400), ("0.5 d", 43200)])
-def test_times(tmp_path: Path, text: str, seconds: float) -> None:
-    assert read(tmp_path, SMALL.replace("90m", text))["tiny"].timeout == seconds
 
 
 def test_two_suites_of_one_name(tmp_path: Path) -> None:
