@@ -223,3 +223,30 @@ def test_bad_lines(tmp_path: Path, line: bytes, problem: str) -> None:
 def test_csv_rows_with_other_fields_than_the_first_line(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("prompt,completion\na,b\na\na,b,c\n")
     assert [type(row).__name__ for _, row in open_file(tmp_path / "rows.csv")] == ["dict", "BadRow", "BadRow"]
+
+
+def test_a_column_that_is_there_twice_is_a_fault_where_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,completion,note,note,,\na,b,c,d,,\n")  # a spreadsheet leaves empty columns at the end
+    [found] = examples(open_file(path), Layout())
+    assert isinstance(found, Example)
+    assert found.reference == "b"
+    [read] = examples(open_file(path), Layout(cluster="note"))
+    assert str(read).endswith(
+        "row 1: has 2 columns 'note', and which is meant is not said: rename all but one (cluster names it)"
+    )
+    path.write_text("prompt,completion,completion\na,b,c\na,b\n")
+    told, short = map(str, examples(open_file(path), Layout()))
+    assert "row 1: has 2 columns 'completion'" in told
+    assert "row 2: has not the 3 fields of the first line" in short
+
+
+def test_one_object_over_several_lines_is_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(ROWS[0], indent=2))
+    assert [row for _, row in open_file(path)] == ROWS[:1]
+    path.write_text(json.dumps({"data": ROWS}, indent=2))
+    [problem] = examples(open_file(path), Layout())
+    assert "row 1: has the columns 'data'; expected messages" in str(problem)
+    path.write_text("\n".join(map(json.dumps, ROWS)))  # JSON lines under the other name
+    assert [row for _, row in open_file(path)] == ROWS

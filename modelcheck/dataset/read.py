@@ -11,12 +11,13 @@ import importlib
 import itertools
 import json
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from modelcheck.dataset.columns import BadValue, Row, as_text, column
+from modelcheck.dataset.columns import BadValue, Repeated, Row, as_text, column
 from modelcheck.dataset.example import BadRow, Example
 from modelcheck.dataset.forms import parts, recognise, reference_of
 from modelcheck.errors import UsageError
@@ -193,17 +194,22 @@ def _parsed(line: bytes, number: int, name: str) -> Row | BadRow:
 
 
 def _json(path: Path, name: str) -> Iterator[RawRow]:
+    """A list of rows, one object alone, or JSON lines."""
     with path.open("rb") as file:
-        if not file.read(64).decode("utf-8-sig", "replace").lstrip().startswith("["):
-            yield from _jsonl(path, name)
-            return
-        if path.stat().st_size > JSON_LIMIT:
-            raise UsageError(f"{name}: is larger than {JSON_LIMIT >> 20} MB; keep it as JSONL, a row a line")
+        listed = file.read(64).decode("utf-8-sig", "replace").lstrip().startswith("[")
+    small = path.stat().st_size <= JSON_LIMIT
+    if listed and not small:
+        raise UsageError(f"{name}: is larger than {JSON_LIMIT >> 20} MB; keep it as JSONL, a row a line")
     try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        whole = json.loads(path.read_text(encoding="utf-8-sig")) if small else None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name}: is not JSON: {error}") from None
-    yield from of_object(rows, name)
+        if listed:
+            raise UsageError(f"{name}: is not JSON: {error}") from None
+        whole = None
+    if whole is None:
+        yield from _jsonl(path, name)
+    else:
+        yield from of_object(whole if listed else [whole], name)
 
 
 def _csv(path: Path, name: str) -> Iterator[RawRow]:
@@ -216,11 +222,13 @@ def _records(file: IO[str], delimiter: str, name: str) -> Iterator[RawRow]:
     reader = csv.DictReader(file, delimiter=delimiter, strict=True)
     number = 0
     try:
+        names = Counter(reader.fieldnames)
+        repeated = {column: Repeated(times) for column, times in names.items() if times > 1}
         for row in reader:
             number += 1
             fits = None not in row and None not in row.values()
             problem = f"has not the {len(reader.fieldnames or ())} fields of the first line"
-            yield number, row if fits else BadRow(number, name, problem)
+            yield number, row | repeated if fits else BadRow(number, name, problem)
     except (csv.Error, UnicodeDecodeError) as error:
         yield number + 1, BadRow(number + 1, name, f"cannot be read as CSV: {error}")
 
