@@ -31,6 +31,8 @@ class Settings:
     per_model_ignore: tuple[ModelIgnore, ...] = ()
 
 
+# {name in a file: name of the field}.
+KNOWN = {f.name.replace("_", "-"): f.name for f in fields(Settings)}
 CHOICES = {"fail_on": FAIL_ON, "weights": WEIGHTS}
 
 
@@ -47,7 +49,7 @@ def _table(path: Path) -> Mapping[str, Any] | None:
     import tomllib
 
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from None
     if path.name == "modelcheck.toml":
@@ -58,13 +60,12 @@ def _table(path: Path) -> Mapping[str, Any] | None:
 
 
 def _read(path: Path, table: Mapping[str, Any]) -> Settings:
-    known = {f.name.replace("_", "-"): f.name for f in fields(Settings)}
     # Jobs of fine-tune evaluations share modelcheck.toml; they are read elsewhere.
     values = {key: value for key, value in table.items() if key != "job"}
     for key in values:
-        if key not in known:
-            raise UsageError(f"{path}: unknown setting {key!r}{did_you_mean(key, known)}; known are {', '.join(known)}")
-    return Settings(**{known[key]: _value(path, key, known[key], value) for key, value in values.items()})
+        if key not in KNOWN:
+            raise UsageError(f"{path}: unknown setting {key!r}{did_you_mean(key, KNOWN)}; known are {', '.join(KNOWN)}")
+    return Settings(**{KNOWN[key]: _value(path, key, KNOWN[key], value) for key, value in values.items()})
 
 
 def _value(path: Path, key: str, name: str, value: Any) -> Any:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 JOB_FILE, JOB_FILES = "modelcheck.toml", ".modelcheck.toml"
 CHECKPOINTS = ("config.json", "adapter_config.json")
 WARNED = "warned"
+NEEDS = "needs --finetune-eval"
 NO_JOB = (
     "no job was found: jobs stand in modelcheck.toml or NAME.modelcheck.toml, in a folder that pytest collects "
     "(testpaths in its settings names others): name the file or its folder, or write one with "
@@ -66,12 +67,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("finetune_eval"):
         for item in items:
             if item.get_closest_marker("finetune_eval"):
-                item.add_marker(pytest.mark.skip(reason="needs --finetune-eval"))
+                item.add_marker(pytest.mark.skip(reason=NEEDS))
 
 
 @pytest.fixture
 def modelcheck_job(request: pytest.FixtureRequest) -> Callable[[str], JobResult]:
-    """`modelcheck_job("rugby")`: the results of a job, for assertions of one's own."""
+    """`modelcheck_job("rugby")`: the results of a job, for assertions of one's own; skips without --finetune-eval."""
+    if not request.config.getoption("finetune_eval"):
+        pytest.skip(NEEDS)
     from modelcheck.plugins.result import JobResult
     from modelcheck.plugins.session import runs
 
@@ -85,6 +88,16 @@ def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -
         if any(notes(report)):
             return WARNED, "w", "WARNED"
     return None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config, name = session.config, session.config.getoption("modelcheck_bless")
+    if name and config.getoption("finetune_eval") and not hasattr(config, "workerinput"):
+        from modelcheck.plugins.session import runs
+
+        if not runs(config).bless(name) and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -107,7 +120,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 terminalreporter.write_line(rows)
         for text in runs(config).reports():
             terminalreporter.write_line(text)
-        for text in runs(config).bless(name) if (name := config.getoption("modelcheck_bless")) else ():
+        for text in runs(config).blessed:
             terminalreporter.write_line(text)
 
 

@@ -25,6 +25,7 @@ class Runs:
         self._config = config
         self._workers = Workers(ahead=not hasattr(config, "workerinput"))
         self._runs: dict[tuple[Path, str], JobRun] = {}
+        self.blessed: list[str] = []
 
     def of(self, job: Job) -> JobRun:
         """The run of a job. Raises UsageError where another file in its folder has a job of that name."""
@@ -41,14 +42,27 @@ class Runs:
         return self._runs[key]
 
     def named(self, name: str) -> JobRun:
-        """The run of the job of that name, from what was collected, else from the job files below the root folder."""
-        found = [run for (_, known), run in self._runs.items() if known == name]
+        """The run of the job of that name, from what was collected, else from the job files below the root folder.
+
+        Raises UsageError where there is none, or more than one.
+        """
+        found = [run.job for (_, known), run in self._runs.items() if known == name]
+        unread: list[str] = []
         if not found:
-            files = [p for p in sorted(self._config.rootpath.rglob("*modelcheck.toml")) if job_file.is_job_file(p)]
-            found = [self.of(jobs[name]) for path in files if name in (jobs := job_file.read_jobs(path))]
+            for path in filter(job_file.is_job_file, sorted(self._config.rootpath.rglob("*modelcheck.toml"))):
+                try:
+                    found += [job for known, job in job_file.read_jobs(path).items() if known == name]
+                except UsageError as wrong:  # it matters only where the job is in no other
+                    unread.append(str(wrong))
         if not found:
-            raise UsageError(f"no job is called {name!r}")
-        return found[0]
+            raise UsageError("\n".join([f"no job is called {name!r}", *unread]))
+        if len(found) > 1:
+            files = " and ".join(str(job.file) for job in found)
+            raise UsageError(
+                f"{len(found)} jobs are called {name!r}, in {files}, expected one: give each a name of its own, or "
+                "name one of the files to pytest: --finetune-eval FILE TESTS"
+            )
+        return self.of(found[0])
 
     def _say(self, line: str) -> None:
         """Where a step is, behind its name on a terminal; the next line, or what it came to, is written over it."""
@@ -99,13 +113,16 @@ class Runs:
         """Whether no job was found."""
         return not self._runs
 
-    def bless(self, name: str) -> Iterator[str]:
-        """Keep the answers of every job that ran as a baseline, or say why not."""
+    def bless(self, name: str) -> bool:
+        """Keep the answers of every job that ran as a baseline; whether all were. `blessed` says so, or why not."""
+        kept = True
         for run in self._runs.values():
             try:
-                yield f"{run.job.name} is kept as {name} in {run.bless(name)}"
+                self.blessed.append(f"{run.job.name} is kept as {name} in {run.bless(name)}")
             except UsageError as reason:
-                yield str(reason)
+                self.blessed.append(str(reason))
+                kept = False
+        return kept
 
     def told(self) -> bytes:
         """The outcomes of this process, for the one that started it."""

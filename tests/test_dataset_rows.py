@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ QUESTION, ANSWER = {"role": "user", "content": "Who?"}, {"role": "assistant", "c
 SYSTEM = {"role": "system", "content": "Be brief."}
 CALL = {"type": "function", "function": {"name": "find", "arguments": {"key": 1}}}
 TOOLS = [{"type": "function", "function": {"name": "find"}}]
+
+COLUMNS = {"system": "system", "prompt": "q", "answer": "a"}
 
 FORMS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "OpenAI messages": ({"messages": [SYSTEM, QUESTION, ANSWER]}, [SYSTEM, QUESTION, ANSWER]),
@@ -84,6 +87,22 @@ def test_a_reference_beside_the_answer() -> None:
     found = one({"q": "Who?", "gold": ["42", "Forty-two"]}, columns={"prompt": "q", "reference": "gold"})
     assert isinstance(found, Example)
     assert (found.messages, found.reference, found.answer) == ((QUESTION,), ["42", "Forty-two"], None)
+
+
+def test_a_cell_that_pandas_left_empty_is_no_text() -> None:
+    for row, layout in (
+        ({"instruction": "Who?", "input": math.nan, "output": "Me."}, {}),
+        ({"system": math.nan, "q": "Who?", "a": "Me.", "doc": math.nan}, {"columns": COLUMNS, "cluster": "doc"}),
+    ):
+        found = one(row, **layout)
+        assert isinstance(found, Example)
+        assert (found.messages, found.cluster) == ((QUESTION, ANSWER), None)
+    unknown = one({"q": "Who?", "gold": math.nan}, columns={"prompt": "q", "reference": "gold"})
+    assert isinstance(unknown, Example)
+    assert unknown.reference is None
+    named = one({"q": "nan", "a": "Who is nan?"}, columns={"prompt": "q", "answer": "a"})
+    assert isinstance(named, Example)
+    assert named.messages[0]["content"] == "nan"
 
 
 def test_tools_are_kept() -> None:
@@ -204,3 +223,30 @@ def test_bad_lines(tmp_path: Path, line: bytes, problem: str) -> None:
 def test_csv_rows_with_other_fields_than_the_first_line(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("prompt,completion\na,b\na\na,b,c\n")
     assert [type(row).__name__ for _, row in open_file(tmp_path / "rows.csv")] == ["dict", "BadRow", "BadRow"]
+
+
+def test_a_column_that_is_there_twice_is_a_fault_where_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,completion,note,note,,\na,b,c,d,,\n")  # a spreadsheet leaves empty columns at the end
+    [found] = examples(open_file(path), Layout())
+    assert isinstance(found, Example)
+    assert found.reference == "b"
+    [read] = examples(open_file(path), Layout(cluster="note"))
+    assert str(read).endswith(
+        "row 1: has 2 columns 'note', and which is meant is not said: rename all but one (cluster names it)"
+    )
+    path.write_text("prompt,completion,completion\na,b,c\na,b\n")
+    told, short = map(str, examples(open_file(path), Layout()))
+    assert "row 1: has 2 columns 'completion'" in told
+    assert "row 2: has not the 3 fields of the first line" in short
+
+
+def test_one_object_over_several_lines_is_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(ROWS[0], indent=2))
+    assert [row for _, row in open_file(path)] == ROWS[:1]
+    path.write_text(json.dumps({"data": ROWS}, indent=2))
+    [problem] = examples(open_file(path), Layout())
+    assert "row 1: has the columns 'data'; expected messages" in str(problem)
+    path.write_text("\n".join(map(json.dumps, ROWS)))  # JSON lines under the other name
+    assert [row for _, row in open_file(path)] == ROWS

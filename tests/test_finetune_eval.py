@@ -204,14 +204,27 @@ def test_own(modelcheck_job):
 """
 
 
+def plain(folder: Path) -> str:
+    """What a pytest says of one's own test that was not told to run jobs."""
+    command = [sys.executable, "-m", "pytest", "-rs", "test_own.py"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
+
+
 def test_a_fixture_gives_the_results_to_ones_own_tests(folder: Path) -> None:
     (folder / "test_own.py").write_text(OWN)
     assert "1 passed" in start(folder, "test_own.py").stdout
-    plain = subprocess.run(
-        [sys.executable, "-m", "pytest", "-rs", "test_own.py"], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert "1 skipped" in plain.stdout
-    assert "needs --finetune-eval" in plain.stdout
+    said = plain(folder)
+    assert "1 skipped" in said
+    assert "needs --finetune-eval" in said
+
+
+def test_a_fixture_without_the_marker_trains_nothing_where_it_was_not_asked_for(tmp_path: Path) -> None:
+    folder = tiny_job(tmp_path / "tiny", rows=8)
+    (folder / "test_own.py").write_text('def test_own(modelcheck_job):\n    assert modelcheck_job("tiny").base\n')
+    said = plain(folder)
+    assert "1 skipped" in said
+    assert "needs --finetune-eval" in said
+    assert not (folder / ".modelcheck").exists()
 
 
 # ------------------------------------------------------------------ checkpoints

@@ -64,8 +64,12 @@ def test_a_blessed_run_is_what_later_ones_are_held_against(folder: Path) -> None
     assert "The step preflight failed: gate.baseline" in Page((made / "report.html").read_text(encoding="utf-8")).text
     assert not (made / "gate.json").exists()  # what an earlier run found is no verdict on this one
     say('baseline = "v1"\n', "")(folder)
-    assert "tiny is kept as v1" in start(folder, "--modelcheck-bless", "v1").stdout
-    assert "overfit did not run" in start(folder, "-k", "guard", "--modelcheck-bless", "v2").stdout
+    passed = start(folder, "--modelcheck-bless", "v1")
+    assert "tiny is kept as v1" in passed.stdout
+    unfinished = start(folder, "-k", "guard", "--modelcheck-bless", "v2")
+    assert "tiny is not blessed: " in unfinished.stdout
+    assert "overfit did not run" in unfinished.stdout
+    assert (passed.returncode, unfinished.returncode) == (0, 1)
     with (folder / "modelcheck.toml").open("a") as file:
         file.write('baseline = "v1"\n')
     held = verdicts(start(folder, "-v", "-k", "baseline"))

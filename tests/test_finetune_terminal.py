@@ -59,12 +59,17 @@ def test_a_job_that_another_process_works_on_is_waited_for_and_named(
             assert "1 passed" in run.stdout.read()
 
 
+def runs(root: Path) -> Runs:
+    """The jobs of a pytest over a folder, before any was collected."""
+    config: Any = SimpleNamespace(getoption=lambda _: False, rootpath=root)
+    return Runs(config)
+
+
 def test_two_files_of_one_folder_cannot_share_a_job(tmp_path: Path) -> None:
     folder = tiny_job(tmp_path / "tiny")
     shutil.copy(folder / "modelcheck.toml", folder / "twin.modelcheck.toml")
     first, second = (folder / name for name in ("modelcheck.toml", "twin.modelcheck.toml"))
-    config: Any = SimpleNamespace(getoption=lambda _: False)
-    found = Runs(config)
+    found = runs(tmp_path)
     found.of(read_jobs(first)["tiny"])
     with pytest.raises(UsageError) as raised:
         found.of(read_jobs(second)["tiny"])
@@ -72,6 +77,27 @@ def test_two_files_of_one_folder_cannot_share_a_job(tmp_path: Path) -> None:
     assert text.startswith(f"{second}:")
     assert f"job.tiny is in {first}:" in text
     assert "both would keep their results in .modelcheck/tiny" in text
+
+
+def test_a_name_that_two_jobs_have_names_neither(tmp_path: Path) -> None:
+    first, second = (tiny_job(tmp_path / name, "tiny") / "modelcheck.toml" for name in ("a", "b"))
+    with pytest.raises(UsageError) as raised:
+        runs(tmp_path).named("tiny")
+    assert str(raised.value).startswith(f"2 jobs are called 'tiny', in {first} and {second}, expected one: ")
+    chosen = runs(tmp_path)
+    chosen.of(read_jobs(second)["tiny"])  # named to pytest
+    assert chosen.named("tiny").job.file == second
+    chosen.of(read_jobs(first)["tiny"])
+    with pytest.raises(UsageError, match="2 jobs are called 'tiny'"):
+        chosen.named("tiny")
+
+
+def test_a_job_is_found_beside_a_file_that_is_wrong(tmp_path: Path) -> None:
+    job = tiny_job(tmp_path / "tiny") / "modelcheck.toml"
+    (tmp_path / "modelcheck.toml").write_text("[job.other]\nbase = 3\n")
+    assert runs(tmp_path).named("tiny").job.file == job
+    with pytest.raises(UsageError, match=r"(?s)no job is called 'other'.*modelcheck.toml:2: job.other.base: is 3"):
+        runs(tmp_path).named("other")
 
 
 def test_a_run_without_a_job_says_where_jobs_stand(tmp_path: Path) -> None:

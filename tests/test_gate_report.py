@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import html.parser
 import json
 import re
@@ -21,6 +22,7 @@ from modelcheck.finetune.report import GateReport, markdown, row, text
 from modelcheck.manual import SYMPTOMS
 
 HOSTILE = "<script>|`x` @someone #1 [a](http://b) \u202e\x1b[31m\nnext"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 UNSTOPPED = "0 of 474 supervised labels are <|im_end|>: the model cannot learn to stop"
 EOS = Hint(UNSTOPPED, "label audit, item data", SYMPTOMS[:1])
 SLOW = Hint("use_cache is false", "CFG005 use-cache-false", (SYMPTOMS[5],))
@@ -136,6 +138,20 @@ def test_nothing_in_an_answer_acts_in_a_comment() -> None:
     assert rows
     assert all(line.count("|") == 5 for line in rows)
     assert not re.search(r"@someone|#1\b|\]\(|`", document)
+
+
+LINKS = ["www.evil.com", "WWW.evil.com", "GH-12", "gh-12", "@someone", "#1", COMMIT, COMMIT[:7]]
+PLAIN = "last: GH-x, 0.5 of 123456 items, www and faded, 5 at +0.610"
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_nothing_outside_of_code_becomes_a_link_of_github(link: str) -> None:
+    """GitHub looks for links in the texts between tags once more; a comment cuts them and is not seen."""
+    document = markdown(report(hints=(Hint(f"see {link} of it", PLAIN, SYMPTOMS[:1]),)))
+    seen = html.unescape(document)
+    assert f"see {link} of it" not in seen
+    assert f"see {link} of it" in seen.replace("<!-- -->", "")
+    assert PLAIN in seen
 
 
 def test_markdown_begins_with_the_outcome() -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from modelcheck.errors import did_you_mean
 
 Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """What stands in a row for a column whose name several columns of the file have."""
+
+    times: int
 
 
 class BadValue(Exception):
@@ -31,10 +40,13 @@ def part(pattern: str, row: Row) -> Any:
 
 
 def column(name: str, row: Row) -> Any:
-    """The value of a column. Raises BadValue naming those that are there."""
+    """The value of a column; NaN, which pandas writes for none, is null. Raises BadValue naming those there are."""
     if name not in row:
         raise BadValue(f"has no column {name!r}{did_you_mean(name, row)}; it has {', '.join(map(repr, row)) or 'none'}")
-    return row[name]
+    value = row[name]
+    if isinstance(value, Repeated):
+        raise BadValue(f"has {value.times} columns {name!r}, and which is meant is not said: rename all but one")
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def as_text(value: Any, name: str) -> str:

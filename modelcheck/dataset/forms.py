@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelcheck.dataset.columns import BadValue, Row, as_text, part
+from modelcheck.dataset.columns import BadValue, Row, as_text, column, part
 from modelcheck.dataset.example import Message, text_of
 
 # What `columns` may name.
@@ -100,7 +100,7 @@ def _call(value: Any) -> dict[str, Any]:
 
 
 def _alpaca(row: Row) -> Parts:
-    pattern = ALPACA_INPUT if row.get("input") else "instruction"
+    pattern = ALPACA_INPUT if "input" in row and column("input", row) else "instruction"
     return _by_columns(row, {"prompt": pattern, "answer": "output"} | ({"system": "system"} if "system" in row else {}))
 
 

@@ -11,12 +11,13 @@ import importlib
 import itertools
 import json
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from modelcheck.dataset.columns import BadValue, Row, as_text, column
+from modelcheck.dataset.columns import BadValue, Repeated, Row, as_text, column
 from modelcheck.dataset.example import BadRow, Example
 from modelcheck.dataset.forms import parts, recognise, reference_of
 from modelcheck.errors import UsageError
@@ -31,7 +32,9 @@ BATCH = 256
 SAVED, SAVED_SPLITS = "state.json", "dataset_dict.json"
 # Rows of a live data set that lint looks at: each may be read from a network or made by a function.
 LIVE_ROWS = 1000
-TRUE = ("true", "yes", "1")
+# What a flag may be: of a nullable column pandas makes 1.0, 0.0 and nothing.
+FLAGS = dict.fromkeys(("true", "t", "yes", "y", "1", "1.0"), True)
+FLAGS |= dict.fromkeys(("false", "f", "no", "n", "0", "0.0", ""), False)
 
 RawRow = tuple[int, Row | BadRow]
 
@@ -92,7 +95,7 @@ def _example(row: Row, number: int, source: str, form: str | None, layout: Layou
     texts = {key: as_text(_asked(key, name, row), name) or None for key, name in named.items() if name is not None}
     more: dict[str, Any] = {"given_id": texts.get("id"), "cluster": texts.get(layout.cluster_key)}
     more["slice"] = texts.get("slice")
-    critical = (texts.get("critical") or "").strip().lower() in TRUE
+    critical = _flag(texts.get("critical") or "", layout.critical)
     reference = found.reference if found.reference is not None else reference_of(found.messages)
     more |= {"critical": critical, "text": found.text, "criteria": found.criteria, "fields": row}
     return Example(found.messages, number, source, reference, found.tools, **more)
@@ -104,6 +107,17 @@ def _asked(key: str, name: str, row: Row) -> Any:
         return column(name, row)
     except BadValue as problem:
         raise BadValue(f"{problem} ({key} names it)") from None
+
+
+def _flag(text: str, name: str | None) -> bool:
+    """Whether a cell says yes; an empty one says no. Raises BadValue for one that says neither."""
+    try:
+        return FLAGS[text.strip().lower()]
+    except KeyError:
+        raise BadValue(
+            f"column {name!r} (critical names it) is {text!r}, expected true, yes or 1, or false, no, 0 or nothing: "
+            "an item that is critical by mistake or not at all would turn the verdict"
+        ) from None
 
 
 def open_file(path: Path, *, split: str = "train", name: str | None = None) -> RawRows:
@@ -180,17 +194,22 @@ def _parsed(line: bytes, number: int, name: str) -> Row | BadRow:
 
 
 def _json(path: Path, name: str) -> Iterator[RawRow]:
+    """A list of rows, one object alone, or JSON lines."""
     with path.open("rb") as file:
-        if not file.read(64).decode("utf-8-sig", "replace").lstrip().startswith("["):
-            yield from _jsonl(path, name)
-            return
-        if path.stat().st_size > JSON_LIMIT:
-            raise UsageError(f"{name}: is larger than {JSON_LIMIT >> 20} MB; keep it as JSONL, a row a line")
+        listed = file.read(64).decode("utf-8-sig", "replace").lstrip().startswith("[")
+    small = path.stat().st_size <= JSON_LIMIT
+    if listed and not small:
+        raise UsageError(f"{name}: is larger than {JSON_LIMIT >> 20} MB; keep it as JSONL, a row a line")
     try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        whole = json.loads(path.read_text(encoding="utf-8-sig")) if small else None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name}: is not JSON: {error}") from None
-    yield from of_object(rows, name)
+        if listed:
+            raise UsageError(f"{name}: is not JSON: {error}") from None
+        whole = None
+    if whole is None:
+        yield from _jsonl(path, name)
+    else:
+        yield from of_object(whole if listed else [whole], name)
 
 
 def _csv(path: Path, name: str) -> Iterator[RawRow]:
@@ -203,11 +222,13 @@ def _records(file: IO[str], delimiter: str, name: str) -> Iterator[RawRow]:
     reader = csv.DictReader(file, delimiter=delimiter, strict=True)
     number = 0
     try:
+        names = Counter(reader.fieldnames)
+        repeated = {column: Repeated(times) for column, times in names.items() if times > 1}
         for row in reader:
             number += 1
             fits = None not in row and None not in row.values()
             problem = f"has not the {len(reader.fieldnames or ())} fields of the first line"
-            yield number, row if fits else BadRow(number, name, problem)
+            yield number, row | repeated if fits else BadRow(number, name, problem)
     except (csv.Error, UnicodeDecodeError) as error:
         yield number + 1, BadRow(number + 1, name, f"cannot be read as CSV: {error}")
 

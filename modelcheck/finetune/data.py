@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def load(job: Job) -> JobData:
     def read(rows: Rows, *, items: bool = False) -> Examples:
         try:
             found = read_rows(rows, "gate.cluster" if rows.cluster == job.gate.cluster else "cluster")
-            return _distinct(found) if items else found
+            return _distinct(_kept(found)) if items else found
         except UsageError as error:
             problems.append(str(error))
             return ()
@@ -79,7 +80,7 @@ def load(job: Job) -> JobData:
             problems.append(str(error))
     if problems:
         raise DataError("\n".join(problems))
-    mirror = draw_mirror(own, job.data.mirror) if job.data.mirror else ()
+    mirror = _kept(draw_mirror(own, job.data.mirror)) if job.data.mirror else ()
     shared = {"eval": held_out, "mirror": mirror}
     suites = {s.name: theirs[s.name] if s.name in theirs else shared[str(s.data)] for s in job.suites}
     if unreferenced := [told for suite in job.suites for told in _unreferenced(suite, suites[suite.name])]:
@@ -103,8 +104,8 @@ def read_rows(rows: Rows, cluster: str = "cluster") -> Examples:
     found = [*examples(_opened(rows), _layout(rows, cluster))]
     bad: dict[str, list[BadRow | Example]] = {}
     for row in found:
-        if isinstance(row, BadRow) or not row.messages:
-            bad.setdefault(row.problem if isinstance(row, BadRow) else _no_conversation(row), []).append(row)
+        if problem := _problem(row):
+            bad.setdefault(problem, []).append(row)
     if bad:
         told = [_told(problem, wrong, len(found)) for problem, wrong in bad.items()]
         more = [f"{rows.name}: and {len(bad) - MOST_SHOWN} other problems"] if len(bad) > MOST_SHOWN else []
@@ -130,9 +131,33 @@ def _layout(rows: Rows, cluster: str) -> Layout:
     return Layout(rows.form, rows.columns, rows.id, rows.cluster, rows.slice, rows.critical, cluster)
 
 
-def _no_conversation(example: Example) -> str:
-    what = "is a text without roles" if example.text is not None else "has no message"
-    return f"{what}, expected a conversation: name its prompt and answer with columns"
+def _problem(row: BadRow | Example) -> str | None:
+    """Why a row cannot be used, or None."""
+    if isinstance(row, BadRow):
+        return row.problem
+    if not row.messages:
+        what = "is a text without roles" if row.text is not None else "has no message"
+        return f"{what}, expected a conversation: name its prompt and answer with columns"
+    try:
+        json.dumps([row.messages, row.tools, row.reference], ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        return f"holds {half}, half of a surrogate pair, which is no character and no token: write the character whole"
+    return None
+
+
+def _kept(items: Examples) -> Examples:
+    """The items, if what each expects can be kept beside its answer."""
+    bad: dict[str, list[BadRow | Example]] = {}
+    for item in items:
+        try:
+            json.dumps(item.reference)
+        except TypeError as error:
+            bad.setdefault(str(error), []).append(item)
+    if bad:
+        told = [_told(f"its reference is no JSON ({problem})", wrong, len(items)) for problem, wrong in bad.items()]
+        raise DataError("; ".join(told) + ": keep it as the text, number or list that answers are compared with")
+    return items
 
 
 def _unreferenced(suite: Suite, items: Examples) -> Iterator[str]:

@@ -83,16 +83,18 @@ class Evaluation:
         manifest = self._manifest(asked, prompts, score, worker.versions)
         # More repeats are more lines of the same file, not another one.
         place = self.cache / digest(manifest)[:24]
-        path, loaded = place / "samples.jsonl", place / "loaded.json"
+        path = place / "samples.jsonl"
         place.mkdir(parents=True, exist_ok=True)
         # Jobs share what models have answered: two of them, in two processes, may ask for the same.
         with Lock(place / "lock", tell):
+            if not _loaded(place):  # lost or torn: nobody knows who gave these answers
+                path.unlink(missing_ok=True)
             known = samples.present(path)
             missing = [key for key in self._keys() if key not in known]
             if missing:
                 (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
                 self._answer(worker, prompts, asked, missing, place, score, say)
-        return Evaluated(path, manifest, json.loads(loaded.read_text(encoding="utf-8")), self.items)
+        return Evaluated(path, manifest, _loaded(place), self.items)
 
     def ids(self, prompts: Prompts) -> list[list[int]]:
         """The prompt of each item as token ids."""
@@ -193,6 +195,15 @@ def scorer_of(job: Job, suite: Suite, cache: Path | None = None) -> Score:
     if (beside := str(job.file.parent)) not in sys.path:
         sys.path.append(beside)  # where a scorer of the job's own lies
     return scorer(suite.scorer.settings, job.place(suite), cache)
+
+
+def _loaded(place: Path) -> dict[str, Any]:
+    """What the engine that answered had loaded; nothing where that is not to be read."""
+    try:
+        found = json.loads((place / "loaded.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _sample(answer: Mapping[str, Any], item: Example, text: str, scored: Scored, prompt_ids: Sequence[int]) -> Sample:

@@ -23,6 +23,7 @@ from modelcheck.errors import UsageError
 from modelcheck.fact import Unavailable
 from modelcheck.facts.dataset import Dataset, Split
 from modelcheck.finetune.job_file import is_job_file
+from modelcheck.output.text import printable
 from modelcheck.render.renderer import Renderer
 from modelcheck.resolver import Resolver
 from modelcheck.sources.local import LocalFolder
@@ -94,15 +95,19 @@ class Known:
 
 def init_job(checkpoint: str, data: str, beside: Path) -> str:
     """The text of a job file that will lie in the folder `beside`. Raises UsageError for what cannot be read."""
+    here = Path(checkpoint).is_dir()
+    if here and not Path(checkpoint, "config.json").is_file():
+        raise UsageError(
+            f"{checkpoint}: holds no config.json, expected a model: name the folder of the base, or its id on the hub"
+        )
     rows = open_data(data)
     columns, layout = _columns(rows[TRAIN])
     splits = {name: _split(name, raw, layout) for name, raw in rows.items()}
     train = splits[TRAIN]
-    known = _known(checkpoint, train) if Path(checkpoint).is_dir() else Known(why_not="the base is not a folder here")
+    known = _known(checkpoint, train) if here else Known(why_not="the base is not a folder here")
     batch, accumulated = 4, 1 if train.rows < 200 else 4
     longest = max(known.lengths, default=0)
     answers = max(known.answers, default=0)
-    here = Path(checkpoint).is_dir()
     return TEXT.format(
         name=_name(data),
         base=_quoted(_beside(Path(checkpoint), beside) if here else checkpoint),
@@ -153,7 +158,7 @@ def _columns(rows: RawRows) -> tuple[str, Layout]:
             raise UsageError(f"{rows.name}: no row has two columns of text, a question and its answer") from None
         named = {"prompt": texts[0], "answer": texts[-1]}
         line = ", ".join(f"{part} = {_quoted(column)}" for part, column in named.items())
-        others = f"the columns are {', '.join(first)}: say which is asked and which is the answer"
+        others = f"the columns are {printable(', '.join(first))}: say which is asked and which is the answer"
         return f"columns = {{ {line} }}  # guessed; {others}\n", Layout(columns=named)
     return "", Layout()
 
@@ -183,7 +188,7 @@ def _known(checkpoint: str, train: Split) -> Known:
             [encoded] = facts["encoded_rows"]
             tokenizer = facts["tokenizer"]
         except Unavailable as reason:
-            return Known(parameters, dtype, why_not=str(reason))
+            return Known(parameters, dtype, why_not=printable(str(reason)))
     answers = [len(tokenizer.encode(str(row.example.reference or ""))) for row in encoded.rows]
     return Known(parameters, dtype, [len(row.ids) for row in encoded.rows], answers)
 

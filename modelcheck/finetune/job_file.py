@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from modelcheck.errors import UsageError
+from modelcheck.errors import UsageError, did_you_mean
 from modelcheck.finetune import schema
 from modelcheck.finetune.job import Arm, Gate, Job, Scorer, Suite
 from modelcheck.finetune.job_rows import Data, Rows
 from modelcheck.finetune.kinds import Reader, Wrong
 from modelcheck.finetune.serving import settings as serving
 from modelcheck.finetune.toml_lines import Place, lines
+from modelcheck.settings import KNOWN
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -48,7 +49,7 @@ def read_jobs(path: Path) -> dict[str, Job]:
     """{name: job} in the order of the file; empty where it holds none. Raises JobFileError with everything wrong."""
     path = Path.absolute(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         document = tomllib.loads(text)
     except OSError as error:
         raise JobFileError([f"{path}: {error.strerror or error}"]) from None
@@ -76,9 +77,12 @@ def _jobs(document: Mapping[str, Any], reader: Reader) -> Iterator[tuple[str, Jo
     if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) for table in tables.values()):
         reader.say(("job",), "expected tables [job.NAME]")
         return
-    if reader.file.name != "modelcheck.toml":
-        for key in document.keys() - {"job"}:
+    for key in document.keys() - {"job"}:
+        if reader.file.name != "modelcheck.toml":
             reader.say((key,), "a file of jobs holds [job.NAME] tables only; settings belong in modelcheck.toml")
+        elif key not in KNOWN:
+            near = did_you_mean(key, ["job", *KNOWN])
+            reader.say((key,), f"unknown key{near}; known are [job.NAME] tables and {', '.join(KNOWN)}")
     for name, table in tables.items():
         at = ("job", name)
         if not schema.NAME.fullmatch(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from modelcheck.errors import did_you_mean
 from modelcheck.finetune.toml_lines import Place
 
+DECIMAL = r"([0-9]+(?:\.[0-9]+)?)"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -52,8 +54,10 @@ class Reader:
         self.errors: list[tuple[int, str]] = []
 
     def line(self, at: Place) -> int:
-        """The line of a place, or of the nearest table around it."""
+        """The line of a place, or of the first that is below it, or of the nearest table around it."""
         while at and at not in self._lines:
+            if below := self.below(at):
+                return min(below.values())
             at = at[:-1]
         return self._lines.get(at, 1)
 
@@ -163,14 +167,20 @@ def whole(least: int, most: int | None = None) -> Kind:
     return _of(wanted, lambda v: type(v) is int and v >= least and (most is None or v <= most))
 
 
-def number(least: float, most: float | None = None, *, above: bool = False) -> Kind:
-    """A number in [least, most]; with `above`, not `least` itself."""
-    wanted = f"a number {'above' if above else 'from'} {least:g}{f' to {most:g}' if most is not None else ' up'}"
-    return _of(
-        wanted,
-        lambda v: type(v) in (int, float) and (v > least if above else v >= least) and (most is None or v <= most),
-        float,
-    )
+def number(least: float, most: float | None = None, *, above: bool = False, below: bool = False) -> Kind:
+    """A finite number in [least, most]; with `above`, not `least` itself; with `below`, not `most` itself."""
+    lower = f"number {'above' if above else 'from'} {least:g}"
+    upper = "" if most is None else f" {'and below' if below else 'to'} {most:g}"
+    highest = sys.float_info.max if most is None else most
+
+    def fits(value: Any) -> bool:
+        return (
+            type(value) in (int, float)
+            and (value > least if above else value >= least)
+            and (value < highest if below else value <= highest)
+        )
+
+    return _of(f"a {'finite ' if most is None else ''}{lower}{upper}", fits, float)
 
 
 def choice(*words: str, later: Iterable[str] = ()) -> Kind:
@@ -215,6 +225,19 @@ def listed(kind: Kind, *, least: int = 0, most: int | None = None) -> Kind:
     return Kind(f"{size} of {kind.wanted}" if least != most else f"{size}: {kind.wanted}", read)
 
 
+def span(kind: Kind) -> Kind:
+    """The lowest and the highest value of one kind."""
+    pair = listed(kind, least=2, most=2)
+
+    def read(value: Any, reader: Reader, at: Place) -> Any:
+        low, high = pair.read(value, reader, at)
+        if low > high:
+            raise Wrong
+        return low, high
+
+    return Kind(f"{pair.wanted}, the lower one first", read)
+
+
 def nested(table: Table) -> Kind:
     """A table of its own."""
 
@@ -227,14 +250,14 @@ def nested(table: Table) -> Kind:
 
 
 def _seconds(value: Any, _reader: Reader, _at: Place) -> float:
-    match = re.fullmatch(r"([0-9.]+) ?([smhd])", value) if isinstance(value, str) else None
+    match = re.fullmatch(rf"{DECIMAL} ?([smhd])", value) if isinstance(value, str) else None
     if not match or not float(match[1]) > 0:
         raise Wrong
     return float(match[1]) * UNITS[match[2]]
 
 
 def _share(value: Any, _reader: Reader, _at: Place) -> float:
-    match = re.fullmatch(r"([0-9.]+) ?%", value) if isinstance(value, str) else None
+    match = re.fullmatch(rf"{DECIMAL} ?%", value) if isinstance(value, str) else None
     if match and 0 < float(match[1]) < 100:
         return float(match[1]) / 100
     if type(value) is int and value >= 1:

@@ -96,8 +96,14 @@ class Prompts:
         asked = list(map(list, conversations))
         key = digest([asked, more])
         if key not in self._made:
-            self._made[key] = [self.tokenizer.encode(text) for text in self.texts(asked, **more)]
+            self._made[key] = [self._encoded(text) for text in self.texts(asked, **more)]
         return self._made[key]
+
+    def _encoded(self, text: str) -> list[int]:
+        try:
+            return self.tokenizer.encode(text)
+        except Unavailable as reason:
+            raise UsageError(f"{self.folder}: a conversation has no ids: {reason}") from None
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -116,7 +122,7 @@ class Prompts:
     def untrained(self, conversations: Iterable[Conversation]) -> tuple[int, ...]:
         """The ids in whole rendered conversations whose embedding rows the checkpoint surely never trained."""
         rows = self._facts["untrained"]
-        used = {i for text in self.texts(conversations, prompt=False) for i in self.tokenizer.encode(text)}
+        used = {i for text in self.texts(conversations, prompt=False) for i in self._encoded(text)}
         return tuple(sorted(used & rows.certain))
 
 

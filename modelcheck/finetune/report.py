@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ COLUMNS = ("suite", "metric", "n x R", "base", "tuned", "diff", "CI", "margin/go
 SHOWN = 3
 LONGEST = 120
 ONE_RUN = "one training run: the intervals do not cover what another seed would give"
+# Where GitHub's own links are cut: @name, #12, GH-12, www.x and the hash of a commit. Of what it renders it makes them
+# anew, so entities alone do not keep it from that.
+LINKED = re.compile(r"(?<=[@#])(?=\w)|(?i:(?<=\bGH-)(?=\d)|(?<=\bwww)(?=\.)|(?<=\b[0-9a-f]{6})(?=[0-9a-f]{1,34}\b))")
 UNEXPLAINED = "none that a static finding or an audit knows of"
 
 
@@ -174,5 +178,9 @@ def _line(cells: list[str]) -> str:
 
 
 def _escaped(words: str) -> str:
-    """Text in which nothing is markup, a mention or a link: all but plain characters as entities."""
-    return "".join(c if c.isalnum() or c in " .,;()+-=%'" else f"&#{ord(c)};" for c in printable(words))
+    """Text in which nothing is markup, a mention or a link: all but plain characters as entities, links cut in two."""
+    return "<!-- -->".join("".join(map(_entity, piece)) for piece in LINKED.split(printable(words)))
+
+
+def _entity(character: str) -> str:
+    return character if character.isalnum() or character in " .,;()+-=%'" else f"&#{ord(character)};"

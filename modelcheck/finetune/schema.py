@@ -32,6 +32,7 @@ from modelcheck.finetune.kinds import (
     nested,
     number,
     path,
+    span,
     whole,
 )
 from modelcheck.finetune.serving import settings as serving
@@ -317,7 +318,7 @@ GATE = Table(
         "require_mde_below_margin": FLAG,
         "stop_rate_min": number(0, 1),
         "truncation_max": number(0, 1),
-        "length_ratio": listed(number(0), least=2, most=2),
+        "length_ratio": span(number(0)),
         "max_overfit_gap": number(0, 1),
         "merged_vs_adapter": nested(AGREEMENT),
         "weights_must_change": FLAG,
@@ -362,7 +363,7 @@ SCORERS = {
 }
 LATER_SCORERS = ("command",)
 SCORER_TYPE = choice(*SCORERS, later=LATER_SCORERS)
-BOUND = number(0, 1)
+SHARE = number(0, 1, above=True, below=True)
 SUITE = Table(
     dict,
     {
@@ -371,10 +372,10 @@ SUITE = Table(
         "data": either(choice("eval", "mirror"), ROWS_KIND),
         "scorer": MAPPING,
         "primary": FLAG,
-        "min_gain": BOUND,
-        "margin": BOUND,
-        "min": BOUND,
-        "max": BOUND,
+        "min_gain": number(0, 1, below=True),
+        "margin": SHARE,
+        "min": SHARE,
+        "max": SHARE,
     },
     required=("name", "role", "scorer"),
 )

@@ -61,7 +61,8 @@ class State:
             found = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}  # lost or torn: what it knew is made again
-        return found if isinstance(found, dict) else {}
+        stages = found.items() if isinstance(found, dict) else ()
+        return {stage: made for stage, made in stages if _whole(made)}
 
     def _write(self, state: Mapping[str, Any]) -> None:
         partial = self._file.with_suffix(".partial")
@@ -70,6 +71,10 @@ class State:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(self._file)
+
+
+def _whole(made: Any) -> bool:
+    return isinstance(made, dict) and "inputs" in made and isinstance(made.get("result"), dict)
 
 
 def digest(value: Any) -> str:

@@ -18,6 +18,7 @@ from modelcheck.finetune.job import Scorer
 from modelcheck.finetune.job_file import read_jobs
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.stage import Done
+from modelcheck.finetune.state import State
 
 
 class Counting:
@@ -100,3 +101,27 @@ def test_a_column_of_objects_is_the_same_in_every_run(
     own = Scorer("python", {"function": "by_none:score"})
     pictures = object(), object()
     assert [asked(BASE, own, picture=picture) for picture in pictures] == [5, 0]
+
+
+@pytest.mark.parametrize("left", ["", '{"event": "loa', "[]", None], ids=["empty", "torn", "a list", "nothing"])
+def test_answers_of_which_nobody_knows_what_was_loaded_are_asked_for_again(
+    asked: Any, tmp_path: Path, left: str | None
+) -> None:
+    assert asked(BASE) == 5
+    [loaded] = (tmp_path / "cache").glob("*/loaded.json")
+    loaded.unlink()
+    if left is not None:
+        loaded.write_text(left)
+    assert asked(BASE) == 5
+    assert asked(BASE) == 0
+
+
+@pytest.mark.parametrize(
+    "left", ['{"audit": 3}', '{"audit": {"inputs": "x"}}', '{"audit": {"inputs": "x", "result": 3}}', "[]", '{"aud']
+)
+def test_a_state_of_another_shape_is_made_again(tmp_path: Path, left: str) -> None:
+    (tmp_path / "state.json").write_text(left)
+    state = State(tmp_path)
+    assert state.kept("audit") == {}
+    assert state.result("audit", {}, lambda: {"made": 1}) == {"made": 1}
+    assert state.kept("audit") == {"made": 1}

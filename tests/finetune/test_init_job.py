@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -70,6 +71,20 @@ def test_columns_that_nobody_knows_are_guessed_and_said_so(folder: Path) -> None
     assert job.data.train.columns == {"prompt": "frage", "answer": "antwort"}
     assert "# guessed; the columns are id, frage, antwort" in text
     assert len(load(job).train) == 20
+
+
+def test_a_header_with_a_newline_stays_in_its_comment(folder: Path) -> None:
+    with (folder / "rows.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["die\nFrage", "Antwort"], *([f"Wer {i}?", "Ich."] for i in range(20))])
+    job, text = written(folder, "rows.csv")
+    assert job.data.train.columns == {"prompt": "die\nFrage", "answer": "Antwort"}
+    assert "# guessed; the columns are die\\nFrage, Antwort: say" in text
+
+
+def test_a_folder_without_a_model_is_no_base(folder: Path) -> None:
+    result = run("init-job", str(folder), str(folder / "base/data"), "--output", str(folder / "modelcheck.toml"))
+    assert (result.code, (folder / "modelcheck.toml").exists()) == (2, False)
+    assert f"{folder}: holds no config.json, expected a model" in result.stderr
 
 
 def test_a_base_without_template_has_no_length(folder: Path) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
+from finetuning import BASE
 
 from modelcheck.errors import UsageError
 from modelcheck.finetune.data import DataError, load, mirrored, read_rows
 from modelcheck.finetune.job import Gate, Job, Scorer, Suite
 from modelcheck.finetune.job_rows import Data, Mirror, Replay, Rows
+from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.scorers import SCORERS
 
 
@@ -210,3 +214,45 @@ def test_what_else_a_row_says(tmp_path: Path) -> None:
     assert (second.given_id, second.cluster, second.slice, second.critical) == (None, None, None, False)
     with pytest.raises(DataError, match=r"has no column 'dok'; did you mean 'doc'\?; it has 'q'"):
         read_rows(Rows(tmp_path / "e.jsonl", columns=columns, cluster="dok"))
+
+
+def test_half_of_a_surrogate_pair_is_named_before_anything_is_asked(tmp_path: Path) -> None:
+    whole = {"prompt": "\U0001f600", "completion": "a"}  # JSON writes it as a pair: that is one character
+    own = jsonl(tmp_path / "own.jsonl", [whole, {"prompt": "\ud83d", "completion": "a"}])
+    with pytest.raises(DataError, match=r"own.jsonl, row 2: holds '\\ud83d', half of a surrogate pair"):
+        load(job(Data(questions(tmp_path / "train.jsonl", 20)), guard(own)))
+    unread = jsonl(tmp_path / "own.jsonl", [{**whole, "note": "\ud83d"}])
+    assert load(job(Data(questions(tmp_path / "train.jsonl", 20)), guard(unread))).suites["copy"]
+
+
+def test_a_question_of_ones_own_that_no_token_holds_is_told() -> None:
+    with Prompts(BASE) as prompts, pytest.raises(UsageError, match=r"base: a conversation has no ids: "):
+        prompts.ids([[{"role": "user", "content": "copy \ud83d"}]])
+
+
+def test_a_reference_that_cannot_be_kept_is_refused_where_it_is_compared_with(tmp_path: Path) -> None:
+    dates = {"prompt": ["a", "b"], "completion": ["c", "d"], "reference": [date(2024, 1, 2), date(2024, 1, 3)]}
+    Dataset.from_dict(dates).to_parquet(str(tmp_path / "dates.parquet"))
+    rows, train = Rows(tmp_path / "dates.parquet"), questions(tmp_path / "train.jsonl", 20)
+    for asked in (job(Data(train), guard(rows)), job(Data(rows, mirror=Mirror(2)), guard("mirror"))):
+        with pytest.raises(DataError, match=r"dates.parquet, all 2 rows: its reference is no JSON \(.* date"):
+            load(asked)
+    assert load(job(Data(rows, train), guard())).own  # what is only trained on is compared with nothing
+
+
+def test_a_flag_is_read_from_every_kind_of_cell(tmp_path: Path) -> None:
+    """What is not understood is not taken for "no": an item that may not be lost would be judged as any other."""
+    said = {True: (True, 1, 1.0, "TRUE", "Yes", "y", " t "), False: (False, 0, 0.0, "False", "no", "N", "", " ", None)}
+    rows = [{"prompt": f"{i}", "completion": "a", "must": cell} for i, cell in enumerate(said[True] + said[False])]
+    named = dataclasses.replace(jsonl(tmp_path / "e.jsonl", rows), critical="must")
+    assert [row.critical for row in read_rows(named)] == [True] * len(said[True]) + [False] * len(said[False])
+    jsonl(tmp_path / "e.jsonl", [*rows, {"prompt": "?", "completion": "a", "must": "critical"}])
+    with pytest.raises(DataError, match=r"row 17: column 'must' \(critical names it\) is 'critical', expected true"):
+        read_rows(named)
+
+
+def test_a_flag_that_some_rows_lack_survives_parquet(tmp_path: Path) -> None:
+    """pandas has no whole numbers beside empty cells: 1 becomes 1.0."""
+    columns = {"prompt": ["a", "b", "c"], "completion": ["x", "y", "z"], "must": [1.0, None, 0.0]}
+    Dataset.from_dict(columns).to_parquet(str(tmp_path / "e.parquet"))
+    assert [row.critical for row in read_rows(Rows(tmp_path / "e.parquet", critical="must"))] == [True, False, False]

@@ -5,46 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from job_files import SMALL, errors, read
 
 from modelcheck import settings
 from modelcheck.finetune.chat import Endpoint
-from modelcheck.finetune.job import Arm, Generation, Job, OpenAi, Scorer, Serve
+from modelcheck.finetune.job import Arm, Generation, OpenAi, Scorer, Serve
 from modelcheck.finetune.job_file import JobFileError, is_job_file, read_jobs
 from modelcheck.finetune.job_rows import Data, Mirror
 from modelcheck.finetune.toml_lines import lines
 
-SMALL = """\
-[job.tiny]
-base = "base"
-dtype = "float32"
-timeout = "90m"
-
-[job.tiny.data]
-train = { path = "data/train.jsonl" }
-eval = { path = "data/eval.jsonl", cluster = "source" }
-columns = { prompt = "{title}: {question}", answer = "answer" }
-
-[[job.tiny.suite]]
-name = "copy"
-role = "guard"
-margin = 0.05
-scorer = { type = "exact", normalize = ["strip"] }
-"""
 DOCS = Path(__file__).parents[2] / "docs"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-def read(folder: Path, text: str, name: str = "modelcheck.toml") -> dict[str, Job]:
-    (folder / name).write_text(text)
-    return read_jobs(folder / name)
-
-
-def errors(folder: Path, text: str, name: str = "modelcheck.toml") -> list[str]:
-    """The errors, each from its line on: `8: job.tiny...`."""
-    with pytest.raises(JobFileError) as raised:
-        read(folder, text, name)
-    assert all(error.startswith(f"{folder / name}:") for error in raised.value.errors)
-    return [error.removeprefix(f"{folder / name}:") for error in raised.value.errors]
 
 
 def test_what_a_small_job_says(tmp_path: Path) -> None:
@@ -108,9 +79,15 @@ WRONG = {
     ),
     "a wrong word": (('"float32"', '"float23"'), '3: job.tiny.dtype: is "float23", expected one of "bfloat16",'),
     "a wrong type": (("margin = 0.05", 'margin = "0.05"'), '14: job.tiny.suite[1].margin: is "0.05", expected'),
-    "a number out of range": (("0.05", "5"), "14: job.tiny.suite[1].margin: is 5, expected a number from 0 to 1"),
+    "a number out of range": (("0.05", "5"), "14: job.tiny.suite[1].margin: is 5, expected a number above 0 and below"),
     "true is no number": (("0.05", "true"), "14: job.tiny.suite[1].margin: is true, expected a number"),
     "a time without unit": (('"90m"', '"90"'), '4: job.tiny.timeout: is "90", expected a time such as "45s"'),
+    "a time that is no number": (('"90m"', '"1.2.3h"'), '4: job.tiny.timeout: is "1.2.3h", expected a time such as'),
+    "a time without digits": (('"90m"', '".h"'), '4: job.tiny.timeout: is ".h", expected a time such as "45s"'),
+    "a share that is no number": (
+        ("[[", '[job.tiny.train]\neval_every = "1.2.3%"\n[['),
+        '12: job.tiny.train.eval_every: is "1.2.3%", expected a share such as "10%" or a number of steps',
+    ),
     "a scorer of the next issue": (
         ('"exact"', '"command"'),
         '15: job.tiny.suite[1].scorer.type: "command" is not available yet; available: "exact", "contains", "regex"',
@@ -285,6 +262,21 @@ def test_settings_and_jobs_share_modelcheck_toml(tmp_path: Path) -> None:
     text = f'fail-on = "warning"\n{SMALL}'
     assert list(read(tmp_path, text)) == ["tiny"]
     assert settings.find(tmp_path).fail_on == "warning"
+
+
+def test_a_mark_of_the_byte_order_is_no_content(tmp_path: Path) -> None:
+    """As some editors write it; files of rows may have it too."""
+    assert list(read(tmp_path, f'\ufefffail-on = "warning"\n{SMALL}')) == ["tiny"]
+    assert settings.find(tmp_path).fail_on == "warning"
+    [error] = errors(tmp_path, "\ufeff" + SMALL.replace("0.05", "5"))
+    assert error.startswith("14: job.tiny.suite[1].margin: ")
+
+
+def test_a_misspelt_table_is_not_passed_over(tmp_path: Path) -> None:
+    lone = '[jobs.other]\nbase = "base"\n'
+    for text, line in ((SMALL + lone, 16), (lone, 1)):
+        [error] = errors(tmp_path, text)
+        assert error.startswith(f"{line}: jobs: unknown key; did you mean 'job'?; known are [job.NAME] tables and")
 
 
 def test_a_file_of_jobs_holds_no_settings(tmp_path: Path) -> None:
