@@ -65,10 +65,18 @@ def lint(
     live = present(objects)
     if bool(targets) == bool(live):
         raise TypeError("lint: pass either paths of checkpoints or live objects (tokenizer=, model=, ...)")
+    for path in targets:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"lint: {path!r} is a {type(path).__name__}, expected a path or hub id: lint('a', 'b')")
+    for name, value in {"select": select, "ignore": ignore, "extend_select": extend_select, "target": target}.items():
+        if isinstance(value, str):
+            raise TypeError(f"lint: {name} is {value!r}, expected a list: [{value!r}]")
     set_up = _path(base), _path(chat_template), _path(lora), _path(data), _path(grammar)
     options = Options(select, ignore, extend_select, target, weights, pedantic, *set_up, revision, offline)
     return Report((lint_objects(live, options),) if live else tuple(lint_targets(targets, options)))
 
 
 def _path(path: str | os.PathLike[str] | None) -> str | None:
+    if path == "":
+        raise UsageError("lint: a path is empty; leave the argument out where there is none")
     return None if path is None else os.fspath(path)

@@ -27,7 +27,7 @@ def write(path: Path, reports: Iterable[TargetReport]) -> int:
 def read(path: Path) -> Counter[str]:
     """{fingerprint: how often it is known}. Raises UsageError where the file is no baseline."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
         return Counter(str(entry["fingerprint"]) for entry in document["findings"])
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; --write-baseline writes one") from None

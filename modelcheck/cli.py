@@ -11,9 +11,11 @@ from typing import Any
 import click
 
 from modelcheck import __version__
-from modelcheck.errors import PackError, UsageError
+from modelcheck.errors import PackError, UsageError, raised_at
 from modelcheck.gate_command import gate
 
+# What people write who think in Python, in JSON.
+PYTHON = {"True": "true", "False": "false", "None": "null"}
 FORMS = ("text", "json", "sarif", "github", "html")
 
 
@@ -142,6 +144,8 @@ def lint(
     from modelcheck.run import INTERRUPTED, Run, refuse_empty, targets_of
 
     refuse_empty(baseline=baseline, output_file=output_file, targets_file=targets_file, scheduler=scheduler)
+    if statistics and form != "text":
+        raise UsageError(f"--statistics is a table of its own: it has no --format {form}")
     shown = None if statistics or write_baseline else form
     hub = {"revision": revision, "offline": offline, "announced": True}
     set_up = {"base": base, "chat_template": chat_template, "lora": lora, "data": data, "grammar": grammar}
@@ -271,8 +275,8 @@ def render(
     from modelcheck.sources import Access
 
     given = {"add_generation_prompt": add_generation_prompt, **dict(map(_variable, variables))}
-    chat = read_messages(Path(messages) if messages else None)
-    shown = rendered(target, chat, given, Access(revision, offline, announced=True))
+    chat, beside = read_messages(Path(messages) if messages else None)
+    shown = rendered(target, chat, {**beside, **given}, Access(revision, offline, announced=True))
     click.echo(conversation.render(shown, ids=ids, colour=sys.stdout.isatty()))
 
 
@@ -281,10 +285,10 @@ def _variable(text: str) -> tuple[str, Any]:
     import json
 
     name, equals, value = text.partition("=")
-    if not equals:
+    if not (equals and name.isidentifier()):
         raise UsageError(f"--set {text!r}: expected NAME=VALUE")
     try:
-        return name, json.loads(value)
+        return name, json.loads(PYTHON.get(value, value))
     except ValueError:
         return name, value
 
@@ -376,3 +380,8 @@ def main() -> None:
     except (UsageError, PackError) as error:
         click.echo(f"modelcheck: {error}", err=True)
         sys.exit(2)
+    except Exception as bug:
+        click.echo(
+            f"modelcheck: internal error: {type(bug).__name__}: {bug}{raised_at(bug)}; please report it", err=True
+        )
+        sys.exit(3)

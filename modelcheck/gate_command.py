@@ -77,7 +77,8 @@ def gate(
         "markdown": report.markdown,
         "json": gate_json.render,
     }
-    click.echo(forms[form](found).rstrip("\n"))
+    # An answer may hold half of a surrogate pair, which cannot be written.
+    click.echo(forms[form](found).rstrip("\n").encode("utf-8", "backslashreplace").decode())
     sys.exit(1 if found.consequence == "fail" else 0)
 
 

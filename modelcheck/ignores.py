@@ -55,9 +55,9 @@ def _entry(path: Path, entry: dict[str, Any]) -> ModelIgnore:
 def apply(report: TargetReport, ignores: Iterable[ModelIgnore], checks: Sequence[Check]) -> None:
     """Take the ignored findings out of a report, keeping count with the reason."""
     for ignore in ignores:
+        codes = {check.code for check in matching(checks, ignore.rules)}
         if not ignore.covers(report.target):
             continue
-        codes = {check.code for check in matching(checks, ignore.rules)}
         kept = [f for f in report.findings if f.code not in codes]
         if dropped := len(report.findings) - len(kept):
             report.ignored.append(f"{dropped} ignored: {ignore.reason}")

@@ -56,6 +56,8 @@ def _table(path: Path) -> Mapping[str, Any] | None:
         return document
     tool = document.get("tool")
     table: Mapping[str, Any] | None = tool.get("modelcheck") if isinstance(tool, dict) else None
+    if not isinstance(table, dict | None):
+        raise UsageError(f"{path}: tool.modelcheck is a {json_type(table)}, expected a table: [tool.modelcheck]")
     return table
 
 

@@ -16,6 +16,7 @@ from modelcheck.engine import Options
 from modelcheck.errors import UsageError
 from modelcheck.fact import Unavailable
 from modelcheck.facts.chat_template import Template
+from modelcheck.facts.files import json_type
 from modelcheck.facts.tokenizer import Tokenizer
 from modelcheck.markers import NoMarker, marker
 from modelcheck.render.renderer import Renderer
@@ -24,6 +25,11 @@ from modelcheck.sources import Access, Remote
 from modelcheck.sources.opening import open_source
 from modelcheck.spans import NoSpans, Turn, loss_spans, turns
 
+# Beside the messages, what a template is given of a request, as `apply_chat_template` calls it.
+FIELDS = ("tools", "documents")
+ALWAYS = ("add_generation_prompt",)
+# Where turns begin and end is read off without the header of an answer that is still to come.
+CLOSED = {"add_generation_prompt": False}
 SAMPLE = [
     {"role": "system", "content": "Answer in one sentence."},
     {"role": "user", "content": "What is a tokenizer?"},
@@ -68,6 +74,9 @@ def conversation(
         except Unavailable as reason:
             raise UsageError(f"{target}: {reason}") from None
         template = templates.get("default") or next(iter(templates.values()))
+        for name in settings:
+            if name not in (*ALWAYS, *FIELDS) and name not in template.text:
+                raise UsageError(f"{target}: the chat template does not use {name!r}, so setting it changes nothing")
 
         now = datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
 
@@ -88,7 +97,7 @@ def _read(first: dict[str, Any], messages: Sequence[Mapping[str, Any]], ask: Any
     found: Sequence[Turn] = ()
     why_not = None
     try:
-        found = turns(messages, lambda chat: ask(chat).get("text"))
+        found = turns(messages, lambda chat: ask(chat, **CLOSED).get("text"))
     except NoSpans as reason:
         why_not = str(reason)
     loss = blocks or loss_spans(found, special)
@@ -97,12 +106,15 @@ def _read(first: dict[str, Any], messages: Sequence[Mapping[str, Any]], ask: Any
 
 def _markers(messages: Sequence[Mapping[str, Any]], ask: Any, tokenizer: Tokenizer | None) -> dict[str, str | NoMarker]:
     # Where a template folds the system message into the first user turn, its header is the system's: leave it out.
-    chat = [message for message in messages if message["role"] in ("user", "assistant")]
+    chat: Sequence[Mapping[str, Any]] = [m for m in messages if m["role"] in ("user", "assistant")]
+    if any(sum(message["role"] == role for message in chat) < 2 for role in ("user", "assistant")):
+        chat = SAMPLE[1:]  # of a lone header nobody can say what is a BOS before it
     markers: dict[str, str | NoMarker] = {}
     for role in ("user", "assistant"):
         try:
-            text = ask(chat).get("text") or ""
-            markers[role] = marker(text, turns(chat, lambda part: ask(part).get("text")), role, tokenizer)
+            text = ask(chat, **CLOSED).get("text") or ""
+            found = turns(chat, lambda part: ask(part, **CLOSED).get("text"))
+            markers[role] = marker(text, found, role, tokenizer)
         except NoSpans as reason:
             markers[role] = NoMarker(str(reason))
         except NoMarker as reason:
@@ -122,19 +134,28 @@ def _reason(answer: Mapping[str, Any]) -> str:
     return str(answer["killed"] if "killed" in answer else answer["error"]["message"])
 
 
-def read_messages(path: Path | None) -> list[dict[str, Any]]:
-    """The messages of a JSON file: a list, or an object with `messages`. Raises UsageError for anything else."""
+def read_messages(path: Path | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """(messages, what goes to the template beside them) of a JSON file: a list, or an object with `messages`.
+
+    Raises UsageError for anything else.
+    """
     if path is None:
-        return list(SAMPLE)
+        return list(SAMPLE), {}
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        json.dumps(document, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: {error}") from None
-    messages = document.get("messages") if isinstance(document, dict) else document
+    beside = dict(document) if isinstance(document, dict) else {"messages": document}
+    messages = beside.pop("messages", None)
     fits = isinstance(messages, list) and messages and all(isinstance(m, dict) and _is_message(m) for m in messages)
     if not fits:
         raise UsageError(f"{path}: expected a list of messages, each with a role and a content that is a text")
-    return list(messages or [])
+    for name, value in beside.items():
+        if name not in FIELDS or not isinstance(value, list):
+            known = " and ".join(FIELDS)
+            raise UsageError(f"{path}: {name} is a {json_type(value)}; beside messages there may be lists, {known}")
+    return messages, beside
 
 
 def _is_message(message: Mapping[str, Any]) -> bool:

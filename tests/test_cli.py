@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support import run
 
+from modelcheck.cli import main
 from modelcheck.testing import write_overlay
 
 PAD_IS_EOS = {"tokenizer_config.json": '{"pad_token": "<|im_end|>"}'}
@@ -142,6 +143,12 @@ class TestSettings:
         assert result.code == 2
         assert told in result.stderr
 
+    @pytest.mark.parametrize("text", ['[tool]\nmodelcheck = "x"', "[[tool.modelcheck]]"])
+    def test_what_is_no_table_is_told(self, healthy: str, elsewhere: Path, text: str) -> None:
+        (elsewhere / "pyproject.toml").write_text(text)
+        result = run("lint", healthy)
+        assert (result.code, "expected a table: [tool.modelcheck]" in result.stderr) == (2, True)
+
 
 class TestJson:
     def test_the_contract(self, faulty: str) -> None:
@@ -190,6 +197,19 @@ class TestWhatCannotBe:
         with Path("/dev/full").open("w") as full:
             done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
         assert (done.returncode, done.stderr) == (2, "modelcheck: standard output: No space left on device\n")
+
+    def test_statistics_in_a_form_of_reports(self, healthy: str) -> None:
+        result = run("lint", healthy, "--statistics", "--format", "sarif")
+        assert (result.code, "it has no --format sarif" in result.stderr) == (2, True)
+
+    def test_an_error_of_ours_is_no_finding(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("sys.argv", ["modelcheck", "rules"])
+        monkeypatch.setattr("modelcheck.packs.load", lambda: 1 / 0)
+        with pytest.raises(SystemExit, match="3"):
+            main()
+        assert capsys.readouterr().err.startswith("modelcheck: internal error: ZeroDivisionError: division by zero (")
 
     def test_a_name_that_no_file_has(self, tmp_path: Path) -> None:
         listed = tmp_path / "targets.txt"

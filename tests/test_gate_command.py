@@ -255,3 +255,12 @@ class TestNotComparable:
         code, _, err = gate(written(tmp_path / "a.jsonl", base), written(tmp_path / "b.jsonl", tuned))
         assert code == 2
         assert "differs from token 1 on (2 in base, 1 in tuned)" in err
+
+
+def test_half_a_surrogate_pair_in_an_answer_is_written_out(gate: Gate, tmp_path: Path) -> None:
+    log = tmp_path / "samples.jsonl"
+    log.write_text("".join(f'{{"item": "\\ud800{n}", "answer": "\\ud800", "score": {n % 2}}}\n' for n in range(40)))
+    for form in ("text", "markdown", "json"):
+        code, out, err = gate(log, log, "--margin", "0.5", "--format", form)
+        assert (code, "Traceback" in err) == (0, False), err
+        assert out

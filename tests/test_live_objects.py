@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,32 @@ def test_facts_handed_in_directly() -> None:
     assert pad_is_eos.on(tokenizer_config=config, is_chat=True)
     with pytest.raises(TypeError, match="pass tokenizer="):
         double_bos.on()
+
+
+@pytest.mark.parametrize(
+    "wrap", [partial(torch.compile, backend="eager"), torch.nn.DataParallel], ids=["compiled", "data parallel"]
+)
+def test_a_wrapped_model_is_linted_as_it_is_saved(tokenizer: Any, model: Any, wrap: Any) -> None:
+    report = modelcheck.lint(tokenizer=tokenizer, model=wrap(model), target=["vllm"])
+    assert (report.findings, report.targets[0].internal) == ([], [])
+
+
+def test_what_is_no_model_of_transformers_is_refused() -> None:
+    with pytest.raises(modelcheck.UsageError, match="model= is a Linear, which has no config"):
+        modelcheck.lint(model=torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("target", [["a", "b"], b"a", 5, None])
+def test_a_target_that_is_no_path_is_refused(target: Any) -> None:
+    with pytest.raises(TypeError, match="expected a path or hub id"):
+        modelcheck.lint(target)
+
+
+def test_a_text_is_no_list_of_rules(folder: Path) -> None:
+    with pytest.raises(TypeError, match=r"select is 'TOK', expected a list: \['TOK'\]"):
+        modelcheck.lint(folder, select="TOK")
+
+
+def test_an_empty_path_is_not_as_none(folder: Path) -> None:
+    with pytest.raises(modelcheck.UsageError, match="a path is empty"):
+        modelcheck.lint(folder, base="")

@@ -219,6 +219,11 @@ class TestBaseline:
         tokenizer_config.write_text(json.dumps(json.loads(tokenizer_config.read_text()), sort_keys=True, indent=8))
         assert run("lint", demo, "--baseline", "known.json").code == 0
 
+    def test_a_target_is_the_same_however_the_shell_writes_it(self, demo: str) -> None:
+        run("lint", demo, "--baseline", "known.json", "--write-baseline")
+        Path("known.json").write_text("\ufeff" + Path("known.json").read_text(), encoding="utf-8")
+        assert [run("lint", name, "--baseline", "known.json").code for name in (f"{demo}/", f"./{demo}")] == [0, 0]
+
     def test_what_is_no_baseline_is_told(self, demo: str) -> None:
         assert "--write-baseline writes one" in run("lint", demo, "--baseline", "none.json").stderr
         assert "needs --baseline FILE" in run("lint", demo, "--write-baseline").stderr
@@ -241,6 +246,7 @@ class TestPerModelIgnore:
             ('model = "x"\nrules = "TOK"\nreason = "y"', "expected a list of codes"),
             ('modle = "x"', "did you mean 'model'"),
             ('model = "planted"\nrules = ["TOK9"]\nreason = "y"', "no rule or family is called 'TOK9'"),
+            ('model = "others"\nrules = ["TOK9"]\nreason = "y"', "no rule or family is called 'TOK9'"),
         ],
     )
     def test_what_is_wrong_in_it_is_named(self, demo: str, text: str, told: str) -> None:

@@ -132,7 +132,44 @@ class TestCommand:
         (tmp_path / "chat.json").write_text('[{"role": "user", "content": "the model"}]')
         result = run("render", folder, "--messages", str(tmp_path / "chat.json"), "--ids", "--add-generation-prompt")
         assert "       2   '<|im_start|>'" in result.stdout
-        assert "no response_part" in result.stdout
+
+    @pytest.mark.parametrize("last", ["user", "assistant"])
+    def test_markers_are_those_of_the_template_whatever_the_conversation(self, tmp_path: Path, last: str) -> None:
+        """Of one turn alone nobody can say what is a BOS before it, nor where the header of an answer to come ends."""
+        folder = str(
+            write_overlay(
+                tmp_path / "tiny",
+                {
+                    "chat_template.jinja": "{{ bos_token }}" + tiny.TEMPLATE,
+                    "tokenizer_config.json": '{"bos_token": "<|bos|>"}',
+                },
+            )
+        )
+        chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+        (tmp_path / "chat.json").write_text(json.dumps(chat[: 1 + (last == "assistant")]))
+        result = run("render", folder, "--messages", str(tmp_path / "chat.json"), "--add-generation-prompt")
+        assert r"instruction_part = '<|im_start|>user\n'" in result.stdout
+        assert r"response_part = '<|im_start|>assistant\n'" in result.stdout
+
+    def test_tools_beside_the_messages_are_rendered(self, tmp_path: Path) -> None:
+        listing = "{% for tool in tools %}{{ tool.function.name }};{% endfor %}"
+        folder = str(write_overlay(tmp_path / "tiny", {"chat_template.jinja": listing + tiny.TEMPLATE}))
+        tools = [{"type": "function", "function": {"name": "weather"}}]
+        (tmp_path / "chat.json").write_text(
+            json.dumps({"messages": [{"role": "user", "content": "q"}], "tools": tools})
+        )
+        assert run("render", folder, "--messages", str(tmp_path / "chat.json")).stdout.startswith("weather;")
+
+    @pytest.mark.parametrize(("said", "thinks"), [("False", ""), ("false", ""), ("True", "T"), ("true", "T")])
+    def test_a_switch_as_in_python_or_json(self, tmp_path: Path, said: str, thinks: str) -> None:
+        switch = "[{% if enable_thinking %}T{% endif %}]"
+        folder = str(write_overlay(tmp_path / "tiny", {"chat_template.jinja": switch + tiny.TEMPLATE}))
+        assert run("render", folder, "--set", f"enable_thinking={said}").stdout.startswith(f"[{thinks}]")
+
+    @pytest.mark.parametrize("said", ["enable_thinkin=false", "=3", "1a=3"])
+    def test_a_switch_that_changes_nothing_is_refused(self, tmp_path: Path, said: str) -> None:
+        result = run("render", str(write_overlay(tmp_path / "tiny", {})), "--set", said)
+        assert (result.code, "--set" in result.stderr or "does not use" in result.stderr) == (2, True)
 
     def test_a_marker_that_collators_would_not_find_is_refused(self, tmp_path: Path) -> None:
         glued = "{% for m in messages %}x{{ m.role }} the {{ m.content }}<|im_end|>{% endfor %}"
@@ -141,7 +178,13 @@ class TestCommand:
 
     @pytest.mark.parametrize(
         ("text", "told"),
-        [("{}", "expected a list of messages"), ("[", "chat.json"), ('[{"role": 1}]', "expected a list")],
+        [
+            ('[{"role": "user", "content": "\\ud800"}]', "surrogates not allowed"),
+            ('{"messages": [{"role": "user", "content": "q"}], "tools": "x"}', "tools is a string"),
+            ("{}", "expected a list of messages"),
+            ("[", "chat.json"),
+            ('[{"role": 1}]', "expected a list"),
+        ],
     )
     def test_a_wrong_conversation_is_told_in_one_line(self, tmp_path: Path, text: str, told: str) -> None:
         (tmp_path / "chat.json").write_text(text)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from modelcheck.check import check
+from modelcheck.fact import Missing
 from modelcheck.facts.conversations import Rendering
+from modelcheck.facts.files import JsonObject
 from modelcheck.finding import Finding, Severity
 
+TOKEN = re.compile(r"'(\w+_token)' is undefined")
 RAISES = "so apply_chat_template raises, in training and in serving"
 
 
 @check("TPL001", severity=Severity.ERROR)
-def template_broken(rendered: Mapping[str, Rendering]) -> Iterator[Finding]:
+def template_broken(
+    rendered: Mapping[str, Rendering],
+    tokenizer_config: JsonObject | None = None,
+    tokenizer_json: str | None = None,
+) -> Iterator[Finding]:
     """The chat template does not compile, or it fails on a plain user message.
 
     Symptoms: loading or serving fails
@@ -45,13 +53,17 @@ def template_broken(rendered: Mapping[str, Rendering]) -> Iterator[Finding]:
 
     Traps: multimodal templates want contents as lists of parts, so both are tried. A template for tool use, documents
     or safety guidelines needs what it is for: information, unless it is one of a named list, where that is its
-    job. Named lists are checked entry by entry. A template that refuses a plain chat by `raise_exception` may be made
-    for messages of its own kind (translation models): a warning.
+    job. Named lists are checked entry by entry. A template without any tokenizer beside it has no special tokens yet,
+    which says nothing against it. A template that refuses a plain chat by `raise_exception` may be made for messages
+    of its own kind (translation models): a warning.
 
     Sources: transformers' apply_chat_template; 6 of 285 published templates need more than a user message.
     """
     for rendering in rendered.values():
         fault = _fault(rendering)
+        token = TOKEN.search(rendering.error("user") or "")
+        if fault and token and tokenizer_config is None and tokenizer_json is None:
+            raise Missing(f"the template writes {token[1]}, and there is no tokenizer that says what that is")
         if fault:
             at = rendering.template.at
             place = f"{rendering.line}:1" if at is None and rendering.line else at

@@ -31,7 +31,7 @@ SHAREGPT = {
 }
 EXPECTED = (
     "expected messages (OpenAI), conversations (ShareGPT), prompt and completion, instruction and output (Alpaca), "
-    "question and answer, or text; name others with columns"
+    "question and answer, or text; a job file names others with columns"
 )
 
 

@@ -123,8 +123,8 @@ def _sample(log: Log, record: Record, metric: str, judged: Judged) -> Sample:
 
 def _column(record: Record, name: str, option: str, place: str) -> Any:
     if name not in record.columns:
-        known = f"has {_listed(record.columns)}" if record.columns else "the log has none"
-        raise UsageError(f"{option} {name}: {place} has no such column{did_you_mean(name, record.columns)}; it {known}")
+        known = f"it has {_listed(record.columns)}" if record.columns else "the log has none beside the answers"
+        raise UsageError(f"{option} {name}: {place} has no such column{did_you_mean(name, record.columns)}; {known}")
     return record.columns[name]
 
 

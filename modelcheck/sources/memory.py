@@ -97,6 +97,8 @@ class LiveObjects:
 
     def _add_model(self, model: Any) -> None:
         _method(model, "model", "state_dict")
+        if not hasattr(model, "config"):
+            raise UsageError(f"model= is a {type(model).__name__}, which has no config; pass a transformers model")
         config = json.loads(model.config.to_json_string())
         # save_pretrained writes the class it saves.
         config["architectures"] = [type(model).__name__]
@@ -113,7 +115,9 @@ def _method(thing: Any, argument: str, name: str) -> Any:
 
 
 def _base(model: Any) -> Any:
-    """The model inside a PEFT wrapper."""
+    """The model inside the wrappers of torch.compile, of data parallelism and of PEFT, as it is saved."""
+    while inner := {"_orig_mod", "module"} & dict(getattr(model, "_modules", {})).keys():
+        model = getattr(model, inner.pop())
     return model.get_base_model() if callable(getattr(model, "get_base_model", None)) else model
 
 

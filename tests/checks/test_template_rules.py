@@ -59,6 +59,16 @@ class TestTemplateBroken:
         assert "can only concatenate str" in finding.message
         assert severity([finding]) == ["error"]
 
+    def test_a_special_token_is_not_known_without_a_tokenizer(self) -> None:
+        alone = {"chat_template.jinja": "{{ bos_token + messages[0].content }}"}
+        gone = {"tokenizer.json": "null", "tokenizer_config.json": "null"}
+        [report] = lint_overlay({**alone, **gone}, select=["template-broken"])
+        assert (report.findings, [s.slug for s in report.skipped]) == ([], ["template-broken"])
+        assert "bos_token" in report.skipped[0].reason
+        unset = {"tokenizer_config.json": '{"bos_token": null}'}
+        [finding] = lint_overlay({**alone, **unset}, select=["template-broken"]).findings
+        assert "'bos_token' is undefined" in finding.message
+
     def test_contents_as_lists_of_parts_are_tried(self) -> None:
         parts = TURNS.replace("{{ m.content }}", "{% for p in m.content %}{{ p['text'] }}{% endfor %}")
         assert not found("template-broken", parts)
