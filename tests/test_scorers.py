@@ -15,6 +15,9 @@ from modelcheck.finetune.scorers import SCORERS, scorer
 from modelcheck.finetune.thinking import strip
 
 SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}, "additionalProperties": False}
+HUNDREDTHS = {"properties": {"x": {"multipleOf": 0.01}}}
+NESTED = {"type": "array", "items": {"$ref": "#"}}
+DATE = {"type": "string", "format": "date"}
 CASES: list[tuple[dict[str, Any], str, Any, float]] = [
     ({"type": "exact"}, " Paris\n", "Paris", 1),
     ({"type": "exact"}, "paris", "Paris", 0),
@@ -54,6 +57,19 @@ CASES: list[tuple[dict[str, Any], str, Any, float]] = [
     ({"type": "json_schema", "schema": SCHEMA}, 'Here: {"n": 1}', None, 0),
     ({"type": "json_schema", "schema": SCHEMA}, '{"n": "1"}', None, 0),
     ({"type": "json_schema", "schema": SCHEMA}, "[" * 100_000, None, 0),
+    ({"type": "json_schema", "schema": SCHEMA}, '```JSON\n{"n": 1}\n```', None, 1),
+    ({"type": "json_schema", "schema": SCHEMA}, '{"n": "1", "n": 1}', None, 0),
+    ({"type": "json_schema", "schema": {}}, '{"x": NaN}', None, 0),
+    ({"type": "json_schema", "schema": {}}, "-Infinity", None, 0),
+    ({"type": "json_schema", "schema": HUNDREDTHS}, '{"x": 1.25}', None, 1),
+    ({"type": "json_schema", "schema": HUNDREDTHS}, '{"x": NaN}', None, 0),
+    ({"type": "json_schema", "schema": HUNDREDTHS}, '{"x": 1e999}', None, 0),
+    ({"type": "json_schema", "schema": HUNDREDTHS}, '{"x": ' + "9" * 400 + "}", None, 0),
+    ({"type": "json_schema", "schema": NESTED}, "[[[]]]", None, 1),
+    ({"type": "json_schema", "schema": NESTED}, "[" * 450 + "]" * 450, None, 0),
+    ({"type": "json_schema", "schema": DATE}, '"2024-02-29"', None, 1),
+    ({"type": "json_schema", "schema": DATE}, '"2023-02-29"', None, 0),
+    ({"type": "json_schema", "schema": {"format": "of our own"}}, '"x"', None, 1),
     ({"type": "grammar", "ebnf": 'root ::= "yes" | "no"'}, "yes", None, 1),
     ({"type": "grammar", "ebnf": 'root ::= "yes" | "no"'}, "yes.", None, 0),
     ({"type": "python", "function": "operator:eq"}, "same", "same", 1),
@@ -107,6 +123,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"type": "choice", "choices": ["A", "A"]}, "choices is ['A', 'A'], expected a list of different words"),
     ({"type": "json_schema", "schema": "nowhere.json"}, "schema: nowhere.json: No such file"),
     ({"type": "json_schema", "schema": {"type": "strange"}}, "schema: $.type: 'strange' is not valid"),
+    ({"type": "json_schema", "schema": {"$ref": "#"}}, "schema: refers to itself before it looks into a document"),
     ({"type": "json_schema", "schema": 3}, "schema is 3, expected the path of a JSON schema"),
     ({"type": "python", "function": "no_such_module:f"}, "function: no_such_module:f cannot be imported"),
     ({"type": "python", "function": "operator:nothing"}, "the module operator has no nothing"),
@@ -205,3 +222,7 @@ def test_a_scorer_that_was_changed_makes_runs_another_kind(tmp_path: Path, monke
     module.write_text("def score(answer, reference, row):\n    return 0\n")
     after = [scorer(table).decides for table in tables]
     assert all(old != new for old, new in zip(before, after, strict=True))
+
+
+def test_what_a_scorer_scored_before_it_was_mended_is_of_another_kind() -> None:
+    assert scorer({"type": "json_schema", "schema": {}}).decides["revision"] == 2
