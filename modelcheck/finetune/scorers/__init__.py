@@ -27,7 +27,7 @@ SCORERS: Mapping[str, Callable[[Options], Scorer | InLots]] = {
     "tool_call": tool_call.tool_call,
 }
 # Counted up when a scorer comes to score some answer otherwise: what it scored before is not comparable, and not used.
-REVISIONS: Mapping[str, int] = {"json_schema": 2, "tool_call": 2}
+REVISIONS: Mapping[str, int] = {"json_schema": 2, "numeric": 2, "tool_call": 2}
 # Those that hold every answer against the reference; to the others a row without one may say enough.
 COMPARING = frozenset({"exact", "contains", "choice", "numeric"})
 __all__ = ["COMPARING", "SCORERS", "Score", "Scored", "scorer"]
