@@ -369,6 +369,14 @@ def test_answers_become_what_other_engines_give(case: str, server: FakeChat, ids
     assert {(answer.text, answer.finish) for answer in found.values()} == {(text, finish)}
 
 
+@pytest.mark.parametrize(("field", "apart"), [("reasoning_content", True), ("reasoning", True), ("refusal", False)])
+def test_thinking_that_a_server_gives_by_itself_is_no_part_of_the_text(
+    server: FakeChat, ids: Ids, field: str, apart: bool
+) -> None:
+    server.answer = lambda _: {"message": {"content": "42", field: "40 + 2"}}
+    assert {(answer.text, answer.apart) for answer in answered(server, ids)[0].values()} == {("42", apart)}
+
+
 def test_a_withheld_answer_is_no_answer(server: FakeChat, ids: Ids) -> None:
     server.answer = lambda _: {"message": {"content": ""}, "finish_reason": "content_filter"}
     assert "the server's content filter withheld the answer" in refused(server, ids)

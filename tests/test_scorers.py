@@ -15,6 +15,9 @@ from modelcheck.finetune.scorers import SCORERS, scorer
 from modelcheck.finetune.thinking import strip
 
 SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}, "additionalProperties": False}
+HUNDREDTHS = {"properties": {"x": {"multipleOf": 0.01}}}
+NESTED = {"type": "array", "items": {"$ref": "#"}}
+DATE = {"type": "string", "format": "date"}
 CASES: list[tuple[dict[str, Any], str, Any, float]] = [
     ({"type": "exact"}, " Paris\n", "Paris", 1),
     ({"type": "exact"}, "paris", "Paris", 0),
@@ -29,6 +32,9 @@ CASES: list[tuple[dict[str, Any], str, Any, float]] = [
     ({"type": "contains"}, "It is Paris, of course", "Paris", 1),
     ({"type": "contains"}, "It is London", ["Paris", "Rome"], 0),
     ({"type": "contains"}, "None of them", None, 0),
+    ({"type": "contains", "normalize": ["punctuation"]}, "it is C", "C++", 1),
+    ({"type": "contains", "normalize": []}, "why? so", "?", 1),
+    ({"type": "exact", "normalize": ["articles", "strip"]}, "the list", "A list", 1),
     ({"type": "regex", "pattern": r"answer: (\w+)"}, "answer: 4 no, answer: 5", "5", 1),
     ({"type": "regex", "pattern": r"answer: (\w+)"}, "answer: 4 no, answer: 5", "4", 0),
     ({"type": "regex", "pattern": r"(\w+)=(\w+)", "group": 2}, "x=y", "y", 1),
@@ -45,6 +51,24 @@ CASES: list[tuple[dict[str, Any], str, Any, float]] = [
     ({"type": "numeric", "rtol": 0.01}, "about 98.9", 100, 0),
     ({"type": "numeric", "atol": 0.5}, "1e3", 1000.5, 1),
     ({"type": "numeric"}, "9" * 5000, 1, 0),
+    ({"type": "numeric"}, "it is 1234.5", "$1,234.50", 1),
+    ({"type": "numeric"}, "42", "42 apples", 1),
+    ({"type": "numeric"}, "half of them, 50%", "50%", 1),
+    ({"type": "numeric"}, "18", "16 - 3 - 4 = <<16-3-4=9>>9 eggs, 9 * 2 = 18\n#### 18", 1),
+    ({"type": "numeric"}, "9", "16 - 3 - 4 = <<16-3-4=9>>9 eggs, 9 * 2 = 18\n#### 18", 0),
+    ({"type": "numeric"}, "a loss of $-5", "-$5", 1),
+    ({"type": "numeric"}, "5", "-$5", 0),
+    ({"type": "numeric"}, "from $3-$5", 5, 1),
+    ({"type": "numeric"}, "- $5 a piece", 5, 1),
+    ({"type": "numeric"}, "1", [1, "2"], 1),
+    ({"type": "numeric"}, "3", [1, "2"], 0),
+    ({"type": "numeric"}, "1 000", 0, 0),
+    ({"type": "numeric"}, "1 000", 1000, 1),
+    ({"type": "numeric"}, "-12\u202f345\u202f678.9 EUR", "-12,345,678.9", 1),
+    ({"type": "numeric"}, "in 2020 100", 100, 1),
+    ({"type": "numeric"}, "first 1 2 300", 300, 1),
+    ({"type": "numeric"}, "0 100", 100, 1),
+    ({"type": "numeric"}, "1 0000", 0, 1),
     ({"type": "choice"}, "The answer is (B).", "B", 1),
     ({"type": "choice"}, "A big one: B", "B", 0),
     ({"type": "choice", "choices": ["yes", "no"]}, "nothing; yes", "yes", 1),
@@ -54,6 +78,19 @@ CASES: list[tuple[dict[str, Any], str, Any, float]] = [
     ({"type": "json_schema", "schema": SCHEMA}, 'Here: {"n": 1}', None, 0),
     ({"type": "json_schema", "schema": SCHEMA}, '{"n": "1"}', None, 0),
     ({"type": "json_schema", "schema": SCHEMA}, "[" * 100_000, None, 0),
+    ({"type": "json_schema", "schema": SCHEMA}, '```JSON\n{"n": 1}\n```', None, 1),
+    ({"type": "json_schema", "schema": SCHEMA}, '{"n": "1", "n": 1}', None, 0),
+    ({"type": "json_schema", "schema": {}}, '{"x": NaN}', None, 0),
+    ({"type": "json_schema", "schema": {}}, "-Infinity", None, 0),
+    ({"type": "json_schema", "schema": HUNDREDTHS}, '{"x": 1.25}', None, 1),
+    ({"type": "json_schema", "schema": HUNDREDTHS}, '{"x": NaN}', None, 0),
+    ({"type": "json_schema", "schema": HUNDREDTHS}, '{"x": 1e999}', None, 0),
+    ({"type": "json_schema", "schema": HUNDREDTHS}, '{"x": ' + "9" * 400 + "}", None, 0),
+    ({"type": "json_schema", "schema": NESTED}, "[[[]]]", None, 1),
+    ({"type": "json_schema", "schema": NESTED}, "[" * 450 + "]" * 450, None, 0),
+    ({"type": "json_schema", "schema": DATE}, '"2024-02-29"', None, 1),
+    ({"type": "json_schema", "schema": DATE}, '"2023-02-29"', None, 0),
+    ({"type": "json_schema", "schema": {"format": "of our own"}}, '"x"', None, 1),
     ({"type": "grammar", "ebnf": 'root ::= "yes" | "no"'}, "yes", None, 1),
     ({"type": "grammar", "ebnf": 'root ::= "yes" | "no"'}, "yes.", None, 0),
     ({"type": "python", "function": "operator:eq"}, "same", "same", 1),
@@ -107,6 +144,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"type": "choice", "choices": ["A", "A"]}, "choices is ['A', 'A'], expected a list of different words"),
     ({"type": "json_schema", "schema": "nowhere.json"}, "schema: nowhere.json: No such file"),
     ({"type": "json_schema", "schema": {"type": "strange"}}, "schema: $.type: 'strange' is not valid"),
+    ({"type": "json_schema", "schema": {"$ref": "#"}}, "schema: refers to itself before it looks into a document"),
     ({"type": "json_schema", "schema": 3}, "schema is 3, expected the path of a JSON schema"),
     ({"type": "python", "function": "no_such_module:f"}, "function: no_such_module:f cannot be imported"),
     ({"type": "python", "function": "operator:nothing"}, "the module operator has no nothing"),
@@ -129,7 +167,21 @@ def test_wrong_options_are_refused_with_what_is_accepted(settings: dict[str, Any
     ("settings", "reference", "problem"),
     [
         ({"type": "choice"}, "E", "the reference 'E' is none of the choices A, B, C, D"),
-        ({"type": "numeric"}, "many", "the reference 'many' is no number"),
+        ({"type": "numeric"}, "many", "the reference 'many' of rows.jsonl, row 1 is no number, expected exactly one"),
+        ({"type": "numeric"}, "5/8", "the reference '5/8' of"),
+        ({"type": "numeric"}, "12:30", "the reference '12:30' of"),
+        ({"type": "numeric"}, "2024-05-01", "the reference '2024-05-01' of"),
+        ({"type": "numeric"}, "3-4", "the reference '3-4' of"),
+        ({"type": "numeric"}, "1,5", "the reference '1,5' of"),
+        ({"type": "numeric"}, [1, "1/2"], "the reference '1/2' of"),
+        (
+            {"type": "contains", "normalize": ["punctuation"]},
+            "?",
+            "normalize = ['punctuation'] leaves nothing of the reference '?' of rows.jsonl, row 1",
+        ),
+        ({"type": "contains", "normalize": ["articles"]}, "A", "leaves nothing of the reference 'A'"),
+        ({"type": "exact", "normalize": ["articles", "strip"]}, ["Apple", "A"], "leaves nothing of the reference 'A'"),
+        ({"type": "exact"}, "  ", "leaves nothing of the reference '  '"),
         ({"type": "python", "function": "math:hypot"}, 4, "math:hypot raised TypeError: "),
         (
             {"type": "json_schema", "schema": {"$ref": "http://localhost:1/x"}},
@@ -205,3 +257,7 @@ def test_a_scorer_that_was_changed_makes_runs_another_kind(tmp_path: Path, monke
     module.write_text("def score(answer, reference, row):\n    return 0\n")
     after = [scorer(table).decides for table in tables]
     assert all(old != new for old, new in zip(before, after, strict=True))
+
+
+def test_what_a_scorer_scored_before_it_was_mended_is_of_another_kind() -> None:
+    assert scorer({"type": "json_schema", "schema": {}}).decides["revision"] == 2

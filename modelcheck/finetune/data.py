@@ -14,7 +14,7 @@ from modelcheck.errors import UsageError
 from modelcheck.facts.dataset import rows_named
 from modelcheck.finetune.job import Job, Suite
 from modelcheck.finetune.job_rows import Mirror, Replay, Rows
-from modelcheck.finetune.scorers import COMPARING, lm_eval
+from modelcheck.finetune.scorers import COMPARING, lm_eval, scorer
 from modelcheck.finetune.scorers.text import is_blank
 
 # Bad rows of one file that a message lists.
@@ -83,7 +83,7 @@ def load(job: Job) -> JobData:
     mirror = _kept(draw_mirror(own, job.data.mirror)) if job.data.mirror else ()
     shared = {"eval": held_out, "mirror": mirror}
     suites = {s.name: theirs[s.name] if s.name in theirs else shared[str(s.data)] for s in job.suites}
-    if unreferenced := [told for suite in job.suites for told in _unreferenced(suite, suites[suite.name])]:
+    if unreferenced := [told for suite in job.suites for told in _unreferenced(job, suite, suites[suite.name])]:
         raise DataError("\n".join(unreferenced))
     return JobData(mixed(own, replayed, job.data.replay), own, len(replayed), held_out, mirror, suites)
 
@@ -160,10 +160,11 @@ def _kept(items: Examples) -> Examples:
     return items
 
 
-def _unreferenced(suite: Suite, items: Examples) -> Iterator[str]:
-    """The items of a suite that its scorer has nothing to compare with."""
-    blank = [item for item in items if is_blank(item.reference)] if suite.scorer.type in COMPARING else []
-    if blank:
+def _unreferenced(job: Job, suite: Suite, items: Examples) -> Iterator[str]:
+    """The items of a suite that its scorer has nothing to compare with, or nothing that it can read."""
+    if suite.scorer.type not in COMPARING:
+        return
+    if blank := [item for item in items if is_blank(item.reference)]:
         yield _told(
             f"has no reference, or a blank one, expected what the scorer {suite.scorer.type} of suite {suite.name} "
             "shall compare answers with: the score would say nothing of a model; name its column with columns.answer "
@@ -171,6 +172,13 @@ def _unreferenced(suite: Suite, items: Examples) -> Iterator[str]:
             blank,
             len(items),
         )
+        return
+    score = scorer(suite.scorer.settings, job.place(suite))
+    try:
+        for item in items:
+            score("", item)
+    except UsageError as error:
+        yield str(error)
 
 
 def _told(problem: str, rows: Sequence[BadRow | Example], of: int) -> str:

@@ -26,6 +26,14 @@ from modelcheck.finetune.state import digest
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A prompt as the model gets it. `thinking`: it ends with an opening tag, and the answer begins as thinking."""
+
+    ids: Sequence[int] = ()
+    thinking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluated:
     """Where the samples of a suite are, what they were made of, and what the engine really loaded.
 
@@ -75,8 +83,8 @@ class Evaluation:
         `say` gets how far it is, `tell` whoever is waited for.
         Raises StageFailed where the engine gives up.
         """
-        ids = self.ids(prompts) if prompts else [[] for _ in self.items]
-        asked = dict(zip((item.id for item in self.items), ids, strict=True))
+        made = self._asked(prompts) if prompts else [Asked() for _ in self.items]
+        asked = dict(zip((item.id for item in self.items), made, strict=True))
         if (failed := worker.start("generate")) is not None:
             raise StageFailed(str(failed))
         score = scorer_of(self.job, self.suite, self.cache)
@@ -98,9 +106,18 @@ class Evaluation:
 
     def ids(self, prompts: Prompts) -> list[list[int]]:
         """The prompt of each item as token ids."""
+        return [ids for _, ids in self._made(prompts)]
+
+    def _made(self, prompts: Prompts) -> list[tuple[str, list[int]]]:
         if any(item.tools for item in self.items):
-            return [prompts.ids([self.chat(item)], **_tools(item))[0] for item in self.items]
-        return prompts.ids([self.chat(item) for item in self.items])
+            return [prompts.made([self.chat(item)], **_tools(item))[0] for item in self.items]
+        return prompts.made([self.chat(item) for item in self.items])
+
+    def _asked(self, prompts: Prompts) -> list[Asked]:
+        strip = self.job.eval.strip_thinking
+        # What is held to a grammar is an answer from its first token, whatever the template opens before it.
+        tags = strip.tags if strip and not self.job.eval.grammar else ()
+        return [Asked(ids, thinking.opens(text, tags)) for text, ids in self._made(prompts)]
 
     def check_length(self, prompts: Prompts, who: str, remedy: str) -> None:
         """Raise UsageError where prompt and answer are more tokens than the model was made for."""
@@ -116,13 +133,14 @@ class Evaluation:
         return [(item.id, repeat) for repeat in range(self.job.eval.runs) for item in self.items]
 
     def _manifest(
-        self, asked: Mapping[str, Sequence[int]], prompts: Prompts | None, score: Score, versions: Mapping[str, str]
+        self, asked: Mapping[str, Asked], prompts: Prompts | None, score: Score, versions: Mapping[str, str]
     ) -> dict[str, Any]:
         evaluation = self.job.eval
+        rendered = sorted((item, one.ids, *["thinking"] * one.thinking) for item, one in asked.items())
         return {
             "weights": digest(_computed(prompts.folder)) if prompts else None,
             "items": digest(sorted(asked)),
-            "prompts": digest(sorted(asked.items()) if prompts else self._sent()),
+            "prompts": digest(rendered if prompts else self._sent()),
             "stop_ids": list(prompts.stop_ids) if prompts else [],
             "gen": self.job.plain()["eval"]["gen"],
             "thinking": self.job.plain()["eval"]["strip_thinking"],
@@ -141,7 +159,7 @@ class Evaluation:
         self,
         worker: Worker,
         prompts: Prompts | None,
-        asked: Mapping[str, Sequence[int]],
+        asked: Mapping[str, Asked],
         missing: Sequence[tuple[str, int]],
         place: Path,
         score: Score,
@@ -164,7 +182,8 @@ class Evaluation:
                 say(f"{self.job.name}, {self.suite.name}: {event['done']} of {event['total']} answers")
 
         put = {
-            f"{item} {repeat}": prompt_of(by_id[item], asked[item], self.chat(by_id[item])) for item, repeat in missing
+            f"{item} {repeat}": prompt_of(by_id[item], asked[item].ids, self.chat(by_id[item]))
+            for item, repeat in missing
         }
         stop_ids = prompts.stop_ids if prompts else ()
         answer = worker.ask(request(self.job, self.folder, put, stop_ids), self.job.timeout, hear)
@@ -177,17 +196,21 @@ class Evaluation:
         self,
         answers: Sequence[Mapping[str, Any]],
         by_id: Mapping[str, Example],
-        asked: Mapping[str, Sequence[int]],
+        asked: Mapping[str, Asked],
         score: Score,
     ) -> list[Sample]:
         strip = self.job.eval.strip_thinking
         texts = [answer["text"] for answer in answers]
-        if strip is not None:
-            texts = [thinking.strip(text, strip.tags, unclosed=strip.unclosed) for text in texts]
         items = [by_id[answer["key"].split()[0]] for answer in answers]
+        if strip is not None:
+            within = [asked[i.id].thinking and not a.get("apart") for i, a in zip(items, answers, strict=True)]
+            texts = [
+                thinking.strip(text, strip.tags, unclosed=strip.unclosed, opened=opened)
+                for text, opened in zip(texts, within, strict=True)
+            ]
         scores = score.many([*zip(texts, items, strict=True)])
         together = zip(answers, items, texts, scores, strict=True)
-        return [_sample(answer, item, text, scored, asked[item.id]) for answer, item, text, scored in together]
+        return [_sample(answer, item, text, scored, asked[item.id].ids) for answer, item, text, scored in together]
 
 
 def scorer_of(job: Job, suite: Suite, cache: Path | None = None) -> Score:

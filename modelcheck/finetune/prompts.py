@@ -46,7 +46,7 @@ class Prompts:
         given = {**Options().given(), "renderer": self._renderer, "source": LocalFolder(folder)}
         self._facts = Resolver(packs.load().facts, given)
         self._args = dict(template_args or {})
-        self._made: dict[str, list[list[int]]] = {}
+        self._made: dict[str, list[tuple[str, list[int]]]] = {}
         self._clock = clock or datetime.now().astimezone().replace(tzinfo=None).isoformat(timespec="seconds")
         try:
             self.tokenizer: Tokenizer = self._facts["tokenizer"]
@@ -91,13 +91,17 @@ class Prompts:
                 )
             yield outcome["text"]
 
-    def ids(self, conversations: Iterable[Conversation], **more: Any) -> list[list[int]]:
-        """The prompts of conversations as token ids, ending where the answer begins; the same ones are made once."""
+    def made(self, conversations: Iterable[Conversation], **more: Any) -> list[tuple[str, list[int]]]:
+        """The prompts of conversations, ending where the answer begins, as text and as ids; the same are made once."""
         asked = list(map(list, conversations))
         key = digest([asked, more])
         if key not in self._made:
-            self._made[key] = [self._encoded(text) for text in self.texts(asked, **more)]
+            self._made[key] = [(text, self._encoded(text)) for text in self.texts(asked, **more)]
         return self._made[key]
+
+    def ids(self, conversations: Iterable[Conversation], **more: Any) -> list[list[int]]:
+        """The prompts of conversations as token ids alone."""
+        return [ids for _, ids in self.made(conversations, **more)]
 
     def _encoded(self, text: str) -> list[int]:
         try:

@@ -129,6 +129,24 @@ def test_a_row_that_says_not_what_is_right_is_refused_where_answers_are_compared
     assert f"own.jsonl, {said}" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("scorer", "reference", "problem"),
+    [
+        (Scorer("contains", {"normalize": ("punctuation",)}), "?", "leaves nothing of the reference '?'"),
+        (Scorer("numeric"), "5/8", "the reference '5/8'"),
+        (Scorer("choice"), "E", "the reference 'E' is none of the choices"),
+    ],
+)
+def test_a_reference_that_its_scorer_cannot_use_is_refused_before_anything_is_asked(
+    tmp_path: Path, scorer: Scorer, reference: str, problem: str
+) -> None:
+    own = jsonl(tmp_path / "own.jsonl", [{"prompt": "q", "reference": reference}])
+    asked = job(Data(questions(tmp_path / "train.jsonl", 20)), dataclasses.replace(guard(own), scorer=scorer))
+    with pytest.raises(DataError) as raised:
+        load(asked)
+    assert problem in str(raised.value)
+
+
 def test_all_bad_rows_of_all_files_are_told(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text('{"prompt": "a", "completion": "b"}\n\n{"prompt": 1,\n[]\n')
     held_out = jsonl(tmp_path / "eval.jsonl", [{"prompt": "a", "completion": "b"}, {"question": "a"}])

@@ -24,7 +24,8 @@ class Answer:
     """One answer: its ids without the stop token, its text, and why it ended: `stop` or `length`.
 
     `counted` are the tokens `read` and `written` by the count of whoever answered, each None where it does not tell:
-    of another model, whose ids mean nothing here and are left out.
+    of another model, whose ids mean nothing here and are left out. `apart`: a server has given the thinking by itself,
+    and the text has none of it, whatever the prompt opened.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Answer:
     text: str
     finish: str
     counted: Mapping[str, int | None] | None = None
+    apart: bool = False
 
 
 def read(key: str, row: Sequence[int], tokenizer: Any, stop: Sequence[str], stop_ids: Sequence[int]) -> Answer:

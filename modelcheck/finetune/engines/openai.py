@@ -25,6 +25,8 @@ from modelcheck.finetune.protocol import StageError
 
 # Seeds of 32 bits without sign are taken everywhere.
 SEEDS = 1 << 31
+# Where servers put thinking that they read out of an answer.
+REASONING = ("reasoning_content", "reasoning")
 WISHES = {"skip_special_tokens": False, "return_token_ids": True}
 
 
@@ -68,7 +70,7 @@ class Engine:
 
         def ask(key: str) -> Answer:
             reply = put(prompts[key], **pinned.body(seed_of(key, gen.seed) % SEEDS))
-            return self._answer(key, reply, gen, stop_ids)
+            return dataclasses.replace(self._answer(key, reply, gen, stop_ids), apart=_is_apart(reply))
 
         ready: list[Answer] = []
         for _, answer in self._chat.each(ask, sorted(prompts, key=lambda key: -len(prompts[key].ids))):
@@ -200,6 +202,12 @@ def _tokenizer(folder: str) -> Any:
         return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise StageError(f"{folder}: its tokenizer cannot be loaded: {error}") from error
+
+
+def _is_apart(reply: Reply) -> bool:
+    """Whether the server has read the thinking out of the text; the ids of an answer still hold it."""
+    message = reply.choice.get("message") or {}
+    return reply.ids is None and any(message.get(name) for name in REASONING)
 
 
 def _called(call: Mapping[str, Any]) -> str:

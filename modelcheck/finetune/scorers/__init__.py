@@ -26,6 +26,8 @@ SCORERS: Mapping[str, Callable[[Options], Scorer | InLots]] = {
     "lm_eval": lm_eval.lm_eval,
     "tool_call": tool_call.tool_call,
 }
+# Counted up when a scorer comes to score some answer otherwise: what it scored before is not comparable, and not used.
+REVISIONS: Mapping[str, int] = {"json_schema": 2, "numeric": 2, "tool_call": 2}
 # Those that hold every answer against the reference; to the others a row without one may say enough.
 COMPARING = frozenset({"exact", "contains", "choice", "numeric"})
 __all__ = ["COMPARING", "SCORERS", "Score", "Scored", "scorer"]
@@ -68,7 +70,11 @@ def scorer(settings: Mapping[str, Any], place: str = "scorer", cache: Path | Non
     def many(pairs: Sequence[tuple[str, Example]]) -> list[Scored]:
         return [_checked(inner(answer, item), answer, f"{place}: the scorer {kind}") for answer, item in pairs]
 
-    decides = {**settings, "contents": options.contents} if options.contents else settings
+    decides = {
+        **settings,
+        **({"contents": options.contents} if options.contents else {}),
+        **({"revision": REVISIONS[kind]} if kind in REVISIONS else {}),
+    }
     return Score(many, 1, decides, options.reads_rows)
 
 

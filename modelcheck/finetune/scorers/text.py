@@ -24,14 +24,14 @@ NORMALIZE: Mapping[str, Callable[[str], str]] = {
 
 def exact(options: Options) -> Scorer:
     """1 where the answer is the reference, or one of a list of references, after `normalize` (default: strip)."""
-    normal = _normalizer(options)
-    return lambda answer, item: float(normal(answer) in [normal(r) for r in references(item.reference)])
+    normal, wanted = _normalizers(options)
+    return lambda answer, item: float(normal(answer) in wanted(item))
 
 
 def contains(options: Options) -> Scorer:
     """1 where the reference, or one of a list of references, stands somewhere in the answer."""
-    normal = _normalizer(options)
-    return lambda answer, item: float(any(normal(r) in normal(answer) for r in references(item.reference)))
+    normal, wanted = _normalizers(options)
+    return lambda answer, item: float(any(reference in normal(answer) for reference in wanted(item)))
 
 
 def choice(options: Options) -> Scorer:
@@ -67,15 +67,26 @@ def is_blank(reference: Any) -> bool:
     return not found or any(not text.strip() for text in found)
 
 
-def _normalizer(options: Options) -> Callable[[str], str]:
-    wanted = f"a list of {', '.join(NORMALIZE)}"
-    names = options.take("normalize", list, wanted, ["strip"])
+def _normalizers(options: Options) -> tuple[Callable[[str], str], Callable[[Example], list[str]]]:
+    """What makes of an answer, and of an item's references, the texts that are compared."""
+    among = f"a list of {', '.join(NORMALIZE)}"
+    names = options.take("normalize", list, among, ["strip"])
     if not all(isinstance(name, str) and name in NORMALIZE for name in names):
-        options.refuse("normalize", wanted)
+        options.refuse("normalize", among)
 
     def normal(text: str) -> str:
         for name in names:
             text = NORMALIZE[name](text)
         return text
 
-    return normal
+    def wanted(item: Example) -> list[str]:
+        found = {reference: normal(reference) for reference in references(item.reference)}
+        if emptied := [reference for reference, left in found.items() if not left.strip()]:
+            raise UsageError(
+                f"{options.place}: normalize = {names} leaves nothing of the reference {emptied[0]!r} of {item.place}, "
+                "expected something to compare answers with: wrong ones would be right; normalize less, or leave such "
+                "rows out"
+            )
+        return [*found.values()]
+
+    return normal, wanted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import warnings
 from collections import Counter
@@ -13,11 +12,11 @@ from typing import Any
 from modelcheck.dataset.example import Example, text_of
 from modelcheck.errors import UsageError
 from modelcheck.finetune.scorers.options import Options, Scorer
+from modelcheck.finetune.scorers.strict_json import DECODER, FENCE
 
 # No call that somebody means is longer; parsers take memory a hundred times of what they parse.
 LONGEST = 100_000
 TAGGED = ("<tool_call>", "</tool_call>")
-FENCE = re.compile(r"\A```(?:json)?\s*\n(.*?)\n?```\Z", re.DOTALL)
 # Mistral's form, with its control tokens or as it is left without them.
 NAMED = re.compile(r"\s*(?:\[TOOL_CALLS\])?([\w.-]+)(?:\[ARGS\])?(?=\{)")
 BETWEEN = " \t\r\n;"
@@ -154,19 +153,6 @@ def _json(text: str) -> Any:
     return value
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(found := dict(pairs)) < len(pairs):
-        raise NoCall("a key that is there twice")
-    return found
-
-
-def _refuse(constant: str) -> Any:
-    raise NoCall(f"{constant} is no number in JSON")
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
-
-
 def _reference(item: Example, place: str) -> list[Call]:
     reference, answer = item.reference, item.answer
     if answer is not None and answer.get("tool_calls") and reference in (None, text_of(answer)):
@@ -175,7 +161,7 @@ def _reference(item: Example, place: str) -> list[Call]:
         if isinstance(reference, str):
             return calls(reference)
         return [_call(value) for value in (reference if isinstance(reference, list | tuple) else [reference])]
-    except (NoCall, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         problem = f"the reference of {item.place} is no tool call ({error})"
         raise UsageError(
             f'{place}: {problem}; expected {{"name": ..., "arguments": {{}}}} or a list of these'
