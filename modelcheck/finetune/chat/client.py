@@ -23,6 +23,8 @@ Made = TypeVar("Made")
 MODELS = "models"
 # What is shorter keeps no secret, and may well be a word of an answer: local servers are given "none" or "EMPTY".
 SECRET_LENGTH = 12
+# How servers call the end of an answer that has no room left.
+CUT = ("length", "max_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,11 @@ class Reply:
     prompt_ids: list[int] | None = None
     prompt_tokens: int | None = None
     tokens: int | None = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether it ended where its room did."""
+        return self.finish in CUT
 
 
 class Chat:
