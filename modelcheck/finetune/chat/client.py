@@ -156,7 +156,9 @@ class Chat:
 def _reply(answer: Body) -> Reply:
     """The first choice of an answer. Raises whatever it lacks."""
     choice, usage = answer["choices"][0], answer.get("usage") or {}
-    text = choice["text"] if "text" in choice else choice["message"].get("content")
+    message = choice if "text" in choice else choice["message"]
+    # What a model says in place of an answer, some servers put into a field of its own.
+    text = choice["text"] if "text" in choice else message.get("content") or message.get("refusal")
     if not isinstance(text, str | None):
         raise TypeError
     return Reply(

@@ -25,6 +25,12 @@ from modelcheck.finetune.protocol import StageError
 
 # Seeds of 32 bits without sign are taken everywhere.
 SEEDS = 1 << 31
+# How servers call an answer that ended by itself.
+STOPPED = ("stop", "tool_calls", "function_call", "eos", "eos_token", "stop_sequence")
+UNTOLD = (
+    "the server does not tell why answers end (finish_reason): all count as stopped by themselves, whether they were "
+    "cut or not"
+)
 WISHES = {"skip_special_tokens": False, "return_token_ids": True}
 
 
@@ -111,7 +117,7 @@ class Engine:
             "answer_ids": self._ids_are(reply),
             "pinned": pinned.fixed,
             "refused": sorted(pinned.refused),
-            "notes": [*notes, *pinned.notes],
+            "notes": [*notes, *pinned.notes, *[UNTOLD] * (reply.finish is None)],
         }
         return put, pinned
 
@@ -178,7 +184,12 @@ class Engine:
     def _answer(self, key: str, reply: Reply, gen: Generation, stop_ids: Sequence[int]) -> Answer:
         if reply.finish == "content_filter":
             raise StageError(f"the server's content filter withheld the answer to {key}: serve the model without one")
-        finish = "length" if reply.finish == "length" else "stop"
+        if not (reply.cut or reply.finish is None or reply.finish in STOPPED):
+            raise StageError(
+                f"the server ended the answer to {key} with finish_reason {reply.finish!r}, expected stop or length: "
+                "it is no whole answer: look into the server's log"
+            )
+        finish = "length" if reply.cut else "stop"
         if reply.ids is not None and self._folder:
             return dataclasses.replace(read(key, reply.ids, self.tokenizer, gen.stop, stop_ids), finish=finish)
         text = reply.text + "".join(map(_called, reply.choice.get("message", {}).get("tool_calls") or ()))

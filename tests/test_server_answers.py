@@ -1,0 +1,78 @@
+"""What a server says of an answer: how it becomes one like another engine's, and when it is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from fakechat import FakeChat, Fault
+from test_openai_engine import GREEDY, QUESTIONS, Ids, answered, refused, rendered
+
+from modelcheck.finetune.job import Generation
+
+
+@pytest.fixture(scope="module")
+def ids() -> Ids:
+    return rendered()
+
+
+@pytest.fixture
+def server(ids: Ids) -> Iterator[FakeChat]:
+    with FakeChat(render=lambda messages, _: ids(messages)) as running:
+        yield running
+
+
+ANSWERS: dict[str, tuple[Mapping[str, Any], Generation, tuple[str, str]]] = {
+    "plain": ({"message": {"content": "a b"}}, GREEDY, ("a b", "stop")),
+    "cut": ({"message": {"content": "a b"}, "finish_reason": "length"}, GREEDY, ("a b", "length")),
+    "nothing": ({"message": {"content": None}}, GREEDY, ("", "stop")),
+    "cut, as others say it": ({"message": {"content": "a"}, "finish_reason": "max_tokens"}, GREEDY, ("a", "length")),
+    "stopped, as others say it": ({"message": {"content": "a"}, "finish_reason": "eos_token"}, GREEDY, ("a", "stop")),
+    "a refusal": ({"message": {"content": None, "refusal": "I will not."}}, GREEDY, ("I will not.", "stop")),
+    "an answer, and no refusal": ({"message": {"content": "a", "refusal": None}}, GREEDY, ("a", "stop")),
+    "a stop text that was left in": (
+        {"message": {"content": "a b"}}, Generation(max_tokens=16, stop=(" b",)), ("a", "stop"),
+    ),
+    "a call": (
+        {
+            "message": {"content": "", "tool_calls": [{"function": {"name": "f", "arguments": '{"x": 1}'}}]},
+            "finish_reason": "tool_calls",
+        },
+        GREEDY, ('<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>', "stop"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_answers_become_what_other_engines_give(case: str, server: FakeChat, ids: Ids) -> None:
+    choice, gen, (text, finish) = ANSWERS[case]
+    server.answer = lambda _: choice
+    found, _ = answered(server, ids, gen)
+    assert {(answer.text, answer.finish) for answer in found.values()} == {(text, finish)}
+
+
+def test_a_withheld_answer_is_no_answer(server: FakeChat, ids: Ids) -> None:
+    server.answer = lambda _: {"message": {"content": ""}, "finish_reason": "content_filter"}
+    assert "the server's content filter withheld the answer" in refused(server, ids)
+
+
+@pytest.mark.parametrize("finish", ["abort", "error", "insufficient_system_resource", 7])
+def test_what_did_not_end_by_itself_is_no_answer(server: FakeChat, ids: Ids, finish: Any) -> None:
+    server.answer = lambda _: {"message": {"content": "a"}, "finish_reason": finish}
+    assert f"with finish_reason {finish!r}, expected stop or length: it is no whole answer" in refused(server, ids)
+
+
+def test_a_server_that_does_not_tell_why_answers_end_is_named(server: FakeChat, ids: Ids) -> None:
+    server.answer = lambda _: {"message": {"content": "a"}, "finish_reason": None}
+    found, identity = answered(server, ids)
+    assert {answer.finish for answer in found.values()} == {"stop"}
+    assert identity["notes"][-1].startswith("the server does not tell why answers end (finish_reason)")
+
+
+def test_a_failure_in_the_middle_is_one_line(server: FakeChat, ids: Ids) -> None:
+    bad = Fault(text='{"choices": []}')
+    server.fault = lambda _, request: bad if request.body.get("messages") == QUESTIONS[4] else None
+    message = refused(server, ids)
+    assert "the answer to chat/completions holds no answer" in message
+    assert "\n" not in message
