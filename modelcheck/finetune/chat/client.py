@@ -7,6 +7,7 @@ than it should is told in words, and a key that a server repeats is taken out be
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -61,6 +62,7 @@ class Chat:
         except ImportError:
             raise ChatError("asking a server needs the openai package: install modelcheck[openai]", "key") from None
         self.endpoint, self._key = endpoint, endpoint.key()
+        self._secret = _as_json(self._key) if self._key and len(self._key) >= SECRET_LENGTH else None
         self._failures = Failures(endpoint, self.redacted)
         # Without a key of its own the package would take OPENAI_API_KEY, and send it to any server.
         self._options: Any = {} if self._key else {"headers": {"Authorization": openai.Omit()}}
@@ -122,10 +124,8 @@ class Chat:
         return self._read(path, lambda: self._client.post(path, cast_to=str, body=dict(body), options=made))
 
     def redacted(self, text: str) -> str:
-        """A text without the key."""
-        if self._key is None or len(self._key) < SECRET_LENGTH:
-            return text
-        return text.replace(self._key, HIDDEN).replace(json.dumps(self._key)[1:-1], HIDDEN)
+        """A text, of JSON too, without the key."""
+        return self._secret.sub(HIDDEN, text) if self._secret else text
 
     def _read(self, path: str, send: Callable[[], str]) -> Body:
         import openai
@@ -151,6 +151,11 @@ class Chat:
             return _reply(answer)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError):
             raise self._failures.malformed(path, "holds no answer", json.dumps(answer)) from None
+
+
+def _as_json(key: str) -> re.Pattern[str]:
+    r"""The key as JSON may write it: any character of it as it stands, behind `\`, or as `\u` and its number."""
+    return re.compile("".join(rf"\\*(?:{re.escape(sign)}|(?<=\\)u(?i:{ord(sign):04x}))" for sign in key))
 
 
 def _reply(answer: Body) -> Reply:
