@@ -41,7 +41,25 @@ ANSWERS: dict[str, tuple[Mapping[str, Any], Generation, tuple[str, str]]] = {
         },
         GREEDY, ('<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>', "stop"),
     ),
+    "a call without arguments": (
+        {"message": {"content": "", "tool_calls": [{"function": {"name": "f"}}]}},
+        GREEDY, ('<tool_call>\n{"name": "f", "arguments": null}\n</tool_call>', "stop"),
+    ),
+    "half a character": ({"message": {"content": "a\ud800"}}, GREEDY, ("a?", "stop")),
+    "half a character in a call": (
+        {"message": {"content": "", "tool_calls": [{"function": {"name": "f", "arguments": '{"x": "\\ud800"}'}}]}},
+        GREEDY, ('<tool_call>\n{"name": "f", "arguments": {"x": "?"}}\n</tool_call>', "stop"),
+    ),
+    "a text beside no message": ({"text": "a", "message": None}, GREEDY, ("a", "stop")),
+    "ids that are none": ({"message": {"content": "a"}, "token_ids": [-1, 1 << 40]}, GREEDY, ("a", "stop")),
 }  # fmt: skip
+NO_CALLS = {
+    "no function": ([{"function": None}], '{"function": null}'),
+    "another kind": ([{"type": "custom", "custom": {"name": "f"}}], '{"type": "custom", "custom": {"name": "f"}}'),
+    "a text": ("f()", '"f()"'),
+    "a table": ({"name": "f"}, '{"name": "f"}'),
+    "a list of texts": (["f()"], '"f()"'),
+}
 
 
 @pytest.mark.parametrize("case", ANSWERS)
@@ -50,6 +68,14 @@ def test_answers_become_what_other_engines_give(case: str, server: FakeChat, ids
     server.answer = lambda _: choice
     found, _ = answered(server, ids, gen)
     assert {(answer.text, answer.finish) for answer in found.values()} == {(text, finish)}
+
+
+@pytest.mark.parametrize("case", NO_CALLS)
+def test_what_is_no_call_of_a_function_is_an_answer_as_it_stands(case: str, server: FakeChat, ids: Ids) -> None:
+    calls, text = NO_CALLS[case]
+    server.answer = lambda _: {"message": {"content": "", "tool_calls": calls}, "finish_reason": "tool_calls"}
+    found, _ = answered(server, ids)
+    assert {answer.text for answer in found.values()} == {f"<tool_call>\n{text}\n</tool_call>"}
 
 
 def test_a_withheld_answer_is_no_answer(server: FakeChat, ids: Ids) -> None:

@@ -24,6 +24,8 @@ Made = TypeVar("Made")
 MODELS = "models"
 # What is shorter keeps no secret, and may well be a word of an answer: local servers are given "none" or "EMPTY".
 SECRET_LENGTH = 12
+# Token ids lie below.
+IDS = 1 << 32
 # How servers call the end of an answer that has no room left.
 CUT = ("length", "max_tokens")
 
@@ -32,6 +34,7 @@ CUT = ("length", "max_tokens")
 class Reply:
     """One answer. `finish` is the server's word (`stop`, `length`, ...), None where it gave none.
 
+    `calls` are those of tools that the server has read out of the answer, in whatever form it gives them.
     `ids` are the tokens of the answer and `prompt_ids` those of the prompt, where the server tells them;
     `prompt_tokens` and `tokens` are its counts. `choice` is everything that it said of this answer.
     """
@@ -39,6 +42,7 @@ class Reply:
     text: str
     finish: str | None
     choice: Mapping[str, Any] = field(default_factory=dict)
+    calls: Sequence[Any] = ()
     ids: list[int] | None = None
     prompt_ids: list[int] | None = None
     prompt_tokens: int | None = None
@@ -161,13 +165,16 @@ def _as_json(key: str) -> re.Pattern[str]:
 def _reply(answer: Body) -> Reply:
     """The first choice of an answer. Raises whatever it lacks."""
     choice, usage = answer["choices"][0], answer.get("usage") or {}
-    message = choice if "text" in choice else choice["message"]
+    message = choice.get("message") or {} if "text" in choice else choice["message"]
     # What a model says in place of an answer, some servers put into a field of its own.
     text = choice["text"] if "text" in choice else message.get("content") or message.get("refusal")
     if not isinstance(text, str | None):
         raise TypeError
+    calls = message.get("tool_calls") or []
     return Reply(
-        text=text or "",
+        # Half a character, as of a model that was cut in the middle of one, is nothing that can be tokenised.
+        text=(text or "").encode("utf-8", "replace").decode(),
+        calls=calls if isinstance(calls, list) else [calls],
         finish=choice.get("finish_reason"),
         choice=choice,
         ids=_ids(choice.get("token_ids")),
@@ -179,7 +186,7 @@ def _reply(answer: Body) -> Reply:
 
 
 def _ids(value: Any) -> list[int] | None:
-    return value if isinstance(value, list) and all(type(i) is int for i in value) else None
+    return value if isinstance(value, list) and all(type(i) is int and 0 <= i < IDS for i in value) else None
 
 
 def _count(value: Any) -> int | None:

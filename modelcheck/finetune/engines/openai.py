@@ -192,7 +192,7 @@ class Engine:
         finish = "length" if reply.cut else "stop"
         if reply.ids is not None and self._folder:
             return dataclasses.replace(read(key, reply.ids, self.tokenizer, gen.stop, stop_ids), finish=finish)
-        text = reply.text + "".join(map(_called, reply.choice.get("message", {}).get("tool_calls") or ()))
+        text = reply.text + "".join(map(_called, reply.calls))
         text = text[: min((at for stop in gen.stop if (at := text.find(stop)) >= 0), default=None)]
         if self._folder is None:
             return Answer(key, [], text, finish, {"read": reply.prompt_tokens, "written": reply.tokens})
@@ -213,10 +213,14 @@ def _tokenizer(folder: str) -> Any:
         raise StageError(f"{folder}: its tokenizer cannot be loaded: {error}") from error
 
 
-def _called(call: Mapping[str, Any]) -> str:
+def _called(call: Any) -> str:
     """A call that the server has read out of the answer, put back as most templates write it."""
-    function: Mapping[str, Any] = call.get("function") or {}
-    made = {"name": function.get("name"), "arguments": function.get("arguments")}
-    with suppress(TypeError, ValueError):  # what is no JSON is for the scorer to find
-        made["arguments"] = json.loads(function["arguments"])
-    return f"<tool_call>\n{json.dumps(made, ensure_ascii=False)}\n</tool_call>"
+    function = call.get("function") if isinstance(call, Mapping) else None
+    # What is no call of a function is put back as it stands: that it is none is for the scorer to find.
+    made = call
+    if isinstance(function, Mapping):
+        made = {"name": function.get("name"), "arguments": function.get("arguments")}
+        with suppress(TypeError, ValueError, RecursionError):  # and so is what is no JSON
+            made["arguments"] = json.loads(made["arguments"])
+    text = json.dumps(made, ensure_ascii=False).encode("utf-8", "replace").decode()
+    return f"<tool_call>\n{text}\n</tool_call>"
