@@ -47,6 +47,7 @@ class FakeChat:
     answer     what it says: a text, or a whole choice, made of the body of the request
     key        what it asks for, if anything
     known      the names of its models; None: it does not say
+    called     the name that it gives for who answered; None: that of the request
     unknown    fields of a request that it refuses by name
     render     messages and arguments of the template to token ids: makes `/tokenize` and the counts of prompts
     takes_ids  whether /v1/completions takes a prompt of ids
@@ -56,6 +57,7 @@ class FakeChat:
     answer: Callable[[dict[str, Any]], Any] = lambda _: "yes"
     key: str | None = None
     known: Sequence[str] | None = ("tiny",)
+    called: str | None = None
     unknown: Collection[str] = ()
     render: Callable[[list[dict[str, Any]], dict[str, Any]], list[int]] | None = None
     tokenizes: bool = False
@@ -152,7 +154,7 @@ class FakeChat:
             usage = {"prompt_tokens": len(body["prompt"])}
         elif self.render:
             usage = {"prompt_tokens": len(self.render(body["messages"], body))}
-        return {"id": "x", "model": body["model"], "choices": [choice], "usage": usage}
+        return {"id": "x", "model": self.called or body["model"], "choices": [choice], "usage": usage}
 
 
 class _Server(ThreadingHTTPServer):

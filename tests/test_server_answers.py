@@ -10,6 +10,7 @@ from fakechat import FakeChat, Fault
 from test_openai_engine import GREEDY, QUESTIONS, Ids, answered, refused, rendered
 
 from modelcheck.finetune.job import Generation
+from modelcheck.finetune.pairing import NotComparable, check_servers
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +103,39 @@ def test_a_failure_in_the_middle_is_one_line(server: FakeChat, ids: Ids) -> None
     message = refused(server, ids)
     assert "the answer to chat/completions holds no answer" in message
     assert "\n" not in message
+
+
+# ------------------------------------------------------------------ who answered
+
+
+def test_who_a_server_says_that_answered_is_kept(server: FakeChat, ids: Ids) -> None:
+    server.called = "tiny-2026-08-06"
+    assert answered(server, ids)[1]["server"]["told"] == "tiny-2026-08-06"
+    assert answered(server, ids, direct=True)[1]["server"]["told"] is None  # it serves the one model that we gave it
+
+
+def side(folder: str, told: str | None) -> dict[str, Any]:
+    return {"server": {"model": folder, "told": told}}
+
+
+def test_one_model_that_answers_for_both_is_compared_with_itself() -> None:
+    with pytest.raises(NotComparable) as raised:
+        check_servers(side("/a/base", "some-7b"), side("/a/merged", "some-7b"))
+    assert str(raised.value).startswith(
+        "the server was asked for '/a/base' and '/a/merged' and says that 'some-7b' answered both times, expected two"
+    )
+
+
+@pytest.mark.parametrize(
+    ("base", "tuned"),
+    [
+        (side("/a/base", "/a/base"), side("/a/merged", "/a/merged")),
+        (side("/a/base", "alias-2026-08-06"), side("/a/merged", "other-2026-08-06")),
+        (side("/a/model", "model"), side("/b/model", "model")),  # by the last part of the folder
+        (side("/a/base", None), side("/a/merged", None)),
+        ({"weights": "a"}, {"weights": "b"}),  # no server at all
+    ],
+    ids=["names", "aliases", "last parts", "untold", "no server"],
+)
+def test_servers_of_two_models_are_compared_however_they_call_them(base: dict[str, Any], tuned: dict[str, Any]) -> None:
+    check_servers(base, tuned)

@@ -36,7 +36,8 @@ class Reply:
 
     `calls` are those of tools that the server has read out of the answer, in whatever form it gives them.
     `ids` are the tokens of the answer and `prompt_ids` those of the prompt, where the server tells them;
-    `prompt_tokens` and `tokens` are its counts. `choice` is everything that it said of this answer.
+    `prompt_tokens` and `tokens` are its counts, `model` its name for who answered. `choice` is everything that
+    it said of this answer.
     """
 
     text: str
@@ -47,6 +48,7 @@ class Reply:
     prompt_ids: list[int] | None = None
     prompt_tokens: int | None = None
     tokens: int | None = None
+    model: str | None = None
 
     @property
     def cut(self) -> bool:
@@ -171,6 +173,7 @@ def _reply(answer: Body) -> Reply:
     if not isinstance(text, str | None):
         raise TypeError
     calls = message.get("tool_calls") or []
+    model = answer.get("model")
     return Reply(
         # Half a character, as of a model that was cut in the middle of one, is nothing that can be tokenised.
         text=(text or "").encode("utf-8", "replace").decode(),
@@ -182,6 +185,7 @@ def _reply(answer: Body) -> Reply:
         prompt_ids=_ids(choice.get("prompt_token_ids") or answer.get("prompt_token_ids")),
         prompt_tokens=_count(usage.get("prompt_tokens")),
         tokens=_count(usage.get("completion_tokens")),
+        model=model if isinstance(model, str) else None,
     )
 
 

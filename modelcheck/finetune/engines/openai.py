@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck.finetune.chat import Chat, ChatError, Endpoint, Reply
-from modelcheck.finetune.chat.abilities import Probe, grammar_fields
+from modelcheck.finetune.chat.abilities import WORD, Probe, grammar_fields
 from modelcheck.finetune.chat.pinning import Pinned, negotiated, verify
 from modelcheck.finetune.engines.answer import Answer, Prompt, read
 from modelcheck.finetune.engines.rendering import Rendering, same_ids
@@ -55,7 +55,10 @@ class Engine:
         self.tokenizer: Any = _tokenizer(folder) if folder else None
         told = Endpoint(**endpoint)
         model = told.model.replace("{model}", folder) if folder else told.model
-        self._chat = Chat(dataclasses.replace(told, model=model), direct=direct)
+        self._chat, self._direct = Chat(dataclasses.replace(told, model=model), direct=direct), direct
+        # One that goes by the name in a request, and has no such model.
+        absent = told.model.replace("{model}", f"{folder}/{WORD}")
+        self._absent = dataclasses.replace(told, model=absent, max_retries=0) if folder and absent != model else None
         self._rendering = Rendering(self._chat, dict(template_args or {}), self.tokenizer)
         self.identity = (identity_of_files(self._folder, self.tokenizer) if self._folder else {}) | {
             "dtype": None,
@@ -94,6 +97,7 @@ class Engine:
     ) -> tuple[Callable[..., Reply], Pinned]:
         """How prompts are put to this server, and with what. Fills the identity."""
         first, probe = next(iter(prompts.values())), Probe(self._chat.ask)
+        self._check_names()
         able = {**probe.abilities(), "chat_template_kwargs": self._rendering.heeds(first, probe)}
         needed = self._constraint(able["grammar"])
         agreed = self._by_ids(first, gen, stop_ids, needed) if self._folder else None
@@ -111,6 +115,7 @@ class Engine:
                 f"the server refuses {', '.join(lacking)}, which this job needs: serve with another server"
             )
         verify(lambda **fields: put(first, **fields), pinned)
+        self.identity["server"]["told"] = None if self._direct else reply.model
         self.identity |= {
             "abilities": able,
             "prompts": {"sent": way, "checked": checked},
@@ -120,6 +125,18 @@ class Engine:
             "notes": [*notes, *pinned.notes, *[UNTOLD] * (reply.finish is None)],
         }
         return put, pinned
+
+    def _check_names(self) -> None:
+        """Raise StageError where a server that runs answers for a model that is not there: it would for both sides."""
+        if self._direct or self._absent is None:
+            return
+        with suppress(ChatError), Chat(self._absent) as chat:
+            if Probe(chat.ask).answers:
+                raise StageError(
+                    f"{self._absent.base_url}: answers for the model {self._absent.model!r}, which is not there, "
+                    "expected a refusal: it has one model whatever name a request gives, and base and tuned model "
+                    "would be that one: let serve start it for each, or name one that loads any folder that a request names"
+                )
 
     def _by_ids(
         self, first: Prompt, gen: Generation, stop_ids: Sequence[int], needed: Mapping[str, Any]
