@@ -16,7 +16,7 @@ from typing import Any
 from modelcheck.finetune.chat import Chat, ChatError, Endpoint, Reply
 from modelcheck.finetune.chat.abilities import WORD, Probe, grammar_fields
 from modelcheck.finetune.chat.pinning import Pinned, negotiated, verify
-from modelcheck.finetune.engines.answer import Answer, Prompt, read
+from modelcheck.finetune.engines.answer import RETOKENISED, Answer, Prompt, read
 from modelcheck.finetune.engines.rendering import Rendering, same_ids
 from modelcheck.finetune.engines.seeds import seed_of
 from modelcheck.finetune.identity import identity_of_files
@@ -135,7 +135,7 @@ class Engine:
                 raise StageError(
                     f"{self._absent.base_url}: answers for the model {self._absent.model!r}, which is not there, "
                     "expected a refusal: it has one model whatever name a request gives, and base and tuned model "
-                    "would be that one: let serve start it for each, or name one that loads any folder that a request names"
+                    "would be that one: let serve start it for each, or name one that loads what a request names"
                 )
 
     def _by_ids(
@@ -218,7 +218,7 @@ class Engine:
     def _ids_are(self, reply: Reply) -> str | None:
         if self._folder is None:
             return None
-        return "the server's" if reply.ids is not None else "the text, tokenised again"
+        return "the server's" if reply.ids is not None else RETOKENISED
 
 
 def _tokenizer(folder: str) -> Any:
