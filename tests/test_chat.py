@@ -98,6 +98,31 @@ def test_a_server_that_recovers_is_no_failure(server: FakeChat) -> None:
     assert asked(server).text == "yes"
 
 
+UNDER_200: dict[str, tuple[dict[str, Any], str, int]] = {
+    "passing": ({"error": {"message": "overloaded"}}, "answered with 503 (overloaded), 3 times", 3),
+    "a text": ({"error": "overloaded"}, "answered with 503 (overloaded), 3 times", 3),
+    "a name for a code": ({"error": {"message": "m", "code": "busy"}}, "answered with 503 (m), 3 times", 3),
+    "busy": ({"error": {"message": "slow down", "code": 429}}, "answered with 429 (slow down) after up to 3 times", 3),
+    "no model": ({"error": {"message": "no", "code": 404}}, "answered with 404 (no): it has the model 'tiny', but", 1),
+}
+
+
+@pytest.mark.parametrize("case", UNDER_200)
+def test_an_error_that_is_sent_as_an_answer_is_one(server: FakeChat, case: str) -> None:
+    content, said, times = UNDER_200[case]
+    server.fault = lambda _, request: (
+        Fault(text=json.dumps(content), headers={"retry-after": "0.01"}) if request.method == "POST" else None
+    )
+    assert said in str(refusal(server))
+    assert len(server.asked()) == times
+
+
+@pytest.mark.parametrize("more", [{"error": None}, {"error": ""}, {"error": {"message": "beside an answer"}}])
+def test_an_answer_that_has_a_place_for_errors_is_none(server: FakeChat, more: dict[str, Any]) -> None:
+    server.fault = lambda *_: Fault(text=json.dumps({"choices": [{"text": 'an "error"'}], **more}))
+    assert asked(server).text == 'an "error"'
+
+
 def test_a_server_that_does_not_answer_is_given_up(server: FakeChat) -> None:
     server.fault = lambda *_: Fault(seconds=1.0)
     error = refusal(server, timeout=0.1, max_retries=0)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from modelcheck.finetune.chat.endpoint import ChatError, Endpoint
 from modelcheck.finetune.chat.failures import Failures
+from modelcheck.finetune.chat.transport import told
 from modelcheck.finetune.secrets import HIDDEN
 
 Body = dict[str, Any]
@@ -77,7 +78,7 @@ class Chat:
             base_url=endpoint.base_url,
             timeout=endpoint.timeout,
             max_retries=endpoint.max_retries,
-            http_client=openai.DefaultHttpxClient(trust_env=False) if direct else None,
+            http_client=openai.DefaultHttpxClient(trust_env=not direct, event_hooks={"response": [told]}),
         )
 
     def __enter__(self) -> Chat:
