@@ -139,6 +139,7 @@ def test_an_empty_answer_is_worth_nothing_and_asked_of_nobody(server: FakeChat) 
 
 # ------------------------------------------------------------------ how its replies are read
 
+TRUE_FALSE = {"true": 1.0, "false": 0.0}
 FIVE = {"5": 1.0, "4": 0.75, "3": 0.5, "2": 0.25, "1": 0.0}
 REPLIES = [
     ("json", YES_NO, '{"reason": "r", "verdict": "yes"}', "yes"),
@@ -151,6 +152,8 @@ REPLIES = [
     ("json", YES_NO, '<think>Is it {"verdict":"yes"}? let me check', None),
     ("json", YES_NO, '{"verdict": "yes"} {"thought": "or"}', None),
     ("json", YES_NO, '{"reason": "r", "verdict": true}', "yes"),
+    ("json", TRUE_FALSE, '{"reason": "r", "verdict": true}', "true"),
+    ("json", TRUE_FALSE, '{"reason": "r", "verdict": "False"}', "false"),
     ("json", YES_NO, '{"reason": "r", "verdict": "maybe"}', None),
     ("json", YES_NO, '{"reason": "r", "verdict": ["yes"]}', None),
     ("json", YES_NO, '{"reason": "r", "verdict": null}', None),

@@ -232,6 +232,12 @@ def test_a_gold_row_that_cannot_be_used(tmp_path: Path, row: dict[str, Any], pro
         read_gold(tmp_path / "gold.jsonl", YES_NO)
 
 
+def test_a_verdict_that_is_true_is_spelt_as_the_grades_are(tmp_path: Path) -> None:
+    (tmp_path / "gold.jsonl").write_text(json.dumps({**GOLD[0], "verdict": True}))
+    for grades in (YES_NO, {"true": 1.0, "false": 0.0}):
+        assert [row.verdict for row in read_gold(tmp_path / "gold.jsonl", grades)] == [next(iter(grades))]
+
+
 def test_gold_that_lacks_a_column_or_every_row(tmp_path: Path) -> None:
     (tmp_path / "gold.jsonl").write_text('{"question": "a"}')
     with pytest.raises(UsageError, match="row 1: has no column 'answer'"):

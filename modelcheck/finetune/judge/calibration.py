@@ -101,7 +101,7 @@ def kappa(first: Sequence[str], second: Sequence[str | None]) -> float | None:
 def _gold(row: Mapping[str, Any], number: int, source: str, grades: Mapping[str, float]) -> Gold | BadRow:
     try:
         question, answer = (as_text(column(name, row), name) for name in ("question", "answer"))
-        verdict = word(column("verdict", row))
+        verdict = word(column("verdict", row), grades)
         criteria = criteria_of(row["criteria"]) if row.get("criteria") is not None else None
     except BadValue as problem:
         return BadRow(number, source, f"{problem}; {EXPECTED}")

@@ -36,7 +36,7 @@ def _from_json(text: str, grades: Mapping[str, float]) -> Vote | None:
     *_, (last, end) = [({}, 0), *_objects(text)]
     if not BEHIND.fullmatch(text, end):
         return None
-    verdict, reason = word(last.get("verdict")), last.get("reason")
+    verdict, reason = word(last.get("verdict"), grades), last.get("reason")
     known = verdict in grades
     return Vote(verdict, (reason if isinstance(reason, str) else "").strip()[:LONGEST_REASON]) if known else None
 
@@ -62,10 +62,11 @@ def _objects(text: str) -> Iterator[tuple[dict[str, Any], int]]:
         start = text.find("{", end)
 
 
-def word(verdict: Any) -> str | None:
-    """A verdict as the grades spell it: `true` is yes, 4.0 is 4; None for what is no word."""
+def word(verdict: Any, grades: Mapping[str, float]) -> str | None:
+    """A verdict as the grades spell it: `true` is true or yes, 4.0 is 4; None for what is no word."""
     if isinstance(verdict, bool):
-        return "yes" if verdict else "no"
+        spelt = str(verdict).casefold()
+        return spelt if spelt in grades else "yes" if verdict else "no"
     if isinstance(verdict, float) and verdict.is_integer():
         return str(int(verdict))
     return str(verdict).strip().strip(".").casefold() if isinstance(verdict, str | int) else None
