@@ -32,12 +32,16 @@ class Request:
 
 @dataclass
 class Fault:
-    """What goes wrong at a request; `text` is the whole body of the answer, `seconds` come before it."""
+    """What goes wrong at a request; `text` is the whole body of the answer, `seconds` come before it.
+
+    `blanks` of it come after the head, one each tenth of a second.
+    """
 
     status: int = 200
     text: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    blanks: int = 0
 
 
 @dataclass
@@ -101,21 +105,25 @@ class FakeChat:
                 if found := fake.fault(number, request):
                     time.sleep(found.seconds)
                     text = found.text if found.text is not None else json.dumps({"error": {"message": "a fault"}})
-                    self._send(found.status, text, found.headers)
+                    self._send(found.status, text, found.headers, found.blanks)
                 else:
                     status, answer = fake._answered(request)
                     self._send(status, json.dumps(answer), {})
 
             do_POST = do_GET  # noqa: N815  the name that the handler looks for
 
-            def _send(self, status: int, text: str, headers: Mapping[str, str]) -> None:
-                content = text.encode()
+            def _send(self, status: int, text: str, headers: Mapping[str, str], blanks: int = 0) -> None:
+                content = b" " * blanks + text.encode()
                 self.send_response(status)
                 for name, value in {"content-type": "application/json", **headers}.items():
                     self.send_header(name, value)
                 self.send_header("content-length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                for _ in range(blanks):
+                    self.wfile.write(b" ")
+                    self.wfile.flush()
+                    time.sleep(0.1)
+                self.wfile.write(content[blanks:])
 
             def log_message(self, *_: object) -> None:
                 """Say nothing: requests are kept and counted, not printed."""

@@ -130,6 +130,17 @@ def test_a_server_that_does_not_answer_is_given_up(server: FakeChat) -> None:
     assert "was not answered within timeout = 0.1 s, once: raise timeout" in str(error)
 
 
+def test_a_server_that_only_sends_signs_of_life_is_given_up(server: FakeChat) -> None:
+    answer = '{"choices": [{"text": "late"}]}'
+    server.fault = lambda *_: Fault(text=answer, blanks=50)
+    started = time.monotonic()
+    error = refusal(server, timeout=0.5, max_retries=0)
+    assert error.kind == "timeout"
+    assert time.monotonic() - started < 2
+    server.fault = lambda *_: Fault(text=answer, blanks=5)
+    assert asked(server).text == "late"
+
+
 def test_many_are_asked_at_a_time_and_the_first_error_ends_it(server: FakeChat) -> None:
     # Nobody is answered before all eight have asked.
     together = threading.Barrier(8, timeout=20)

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 from modelcheck.finetune.chat.endpoint import ChatError, Endpoint
 from modelcheck.finetune.chat.failures import Failures
-from modelcheck.finetune.chat.transport import told
 from modelcheck.finetune.secrets import HIDDEN
 
 Body = dict[str, Any]
@@ -68,6 +67,8 @@ class Chat:
             import openai
         except ImportError:
             raise ChatError("asking a server needs the openai package: install modelcheck[openai]", "key") from None
+        from modelcheck.finetune.chat.transport import hooks
+
         self.endpoint, self._key = endpoint, endpoint.key()
         self._secret = _as_json(self._key) if self._key and len(self._key) >= SECRET_LENGTH else None
         self._failures = Failures(endpoint, self.redacted)
@@ -78,7 +79,7 @@ class Chat:
             base_url=endpoint.base_url,
             timeout=endpoint.timeout,
             max_retries=endpoint.max_retries,
-            http_client=openai.DefaultHttpxClient(trust_env=not direct, event_hooks={"response": [told]}),
+            http_client=openai.DefaultHttpxClient(trust_env=not direct, event_hooks=hooks(endpoint.timeout)),
         )
 
     def __enter__(self) -> Chat:
