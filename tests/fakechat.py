@@ -32,12 +32,16 @@ class Request:
 
 @dataclass
 class Fault:
-    """What goes wrong at a request; `text` is the whole body of the answer, `seconds` come before it."""
+    """What goes wrong at a request; `text` is the whole body of the answer, `seconds` come before it.
+
+    `blanks` of it come after the head, one each tenth of a second.
+    """
 
     status: int = 200
     text: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    blanks: int = 0
 
 
 @dataclass
@@ -47,6 +51,7 @@ class FakeChat:
     answer     what it says: a text, or a whole choice, made of the body of the request
     key        what it asks for, if anything
     known      the names of its models; None: it does not say
+    called     the name that it gives for who answered; None: that of the request
     unknown    fields of a request that it refuses by name
     render     messages and arguments of the template to token ids: makes `/tokenize` and the counts of prompts
     takes_ids  whether /v1/completions takes a prompt of ids
@@ -56,6 +61,7 @@ class FakeChat:
     answer: Callable[[dict[str, Any]], Any] = lambda _: "yes"
     key: str | None = None
     known: Sequence[str] | None = ("tiny",)
+    called: str | None = None
     unknown: Collection[str] = ()
     render: Callable[[list[dict[str, Any]], dict[str, Any]], list[int]] | None = None
     tokenizes: bool = False
@@ -99,21 +105,25 @@ class FakeChat:
                 if found := fake.fault(number, request):
                     time.sleep(found.seconds)
                     text = found.text if found.text is not None else json.dumps({"error": {"message": "a fault"}})
-                    self._send(found.status, text, found.headers)
+                    self._send(found.status, text, found.headers, found.blanks)
                 else:
                     status, answer = fake._answered(request)
                     self._send(status, json.dumps(answer), {})
 
             do_POST = do_GET  # noqa: N815  the name that the handler looks for
 
-            def _send(self, status: int, text: str, headers: Mapping[str, str]) -> None:
-                content = text.encode()
+            def _send(self, status: int, text: str, headers: Mapping[str, str], blanks: int = 0) -> None:
+                content = b" " * blanks + text.encode()
                 self.send_response(status)
                 for name, value in {"content-type": "application/json", **headers}.items():
                     self.send_header(name, value)
                 self.send_header("content-length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                for _ in range(blanks):
+                    self.wfile.write(b" ")
+                    self.wfile.flush()
+                    time.sleep(0.1)
+                self.wfile.write(content[blanks:])
 
             def log_message(self, *_: object) -> None:
                 """Say nothing: requests are kept and counted, not printed."""
@@ -152,7 +162,7 @@ class FakeChat:
             usage = {"prompt_tokens": len(body["prompt"])}
         elif self.render:
             usage = {"prompt_tokens": len(self.render(body["messages"], body))}
-        return {"id": "x", "model": body["model"], "choices": [choice], "usage": usage}
+        return {"id": "x", "model": self.called or body["model"], "choices": [choice], "usage": usage}
 
 
 class _Server(ThreadingHTTPServer):

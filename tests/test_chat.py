@@ -98,11 +98,47 @@ def test_a_server_that_recovers_is_no_failure(server: FakeChat) -> None:
     assert asked(server).text == "yes"
 
 
+UNDER_200: dict[str, tuple[dict[str, Any], str, int]] = {
+    "passing": ({"error": {"message": "overloaded"}}, "answered with 503 (overloaded), 3 times", 3),
+    "a text": ({"error": "overloaded"}, "answered with 503 (overloaded), 3 times", 3),
+    "a name for a code": ({"error": {"message": "m", "code": "busy"}}, "answered with 503 (m), 3 times", 3),
+    "busy": ({"error": {"message": "slow down", "code": 429}}, "answered with 429 (slow down) after up to 3 times", 3),
+    "no model": ({"error": {"message": "no", "code": 404}}, "answered with 404 (no): it has the model 'tiny', but", 1),
+}
+
+
+@pytest.mark.parametrize("case", UNDER_200)
+def test_an_error_that_is_sent_as_an_answer_is_one(server: FakeChat, case: str) -> None:
+    content, said, times = UNDER_200[case]
+    server.fault = lambda _, request: (
+        Fault(text=json.dumps(content), headers={"retry-after": "0.01"}) if request.method == "POST" else None
+    )
+    assert said in str(refusal(server))
+    assert len(server.asked()) == times
+
+
+@pytest.mark.parametrize("more", [{"error": None}, {"error": ""}, {"error": {"message": "beside an answer"}}])
+def test_an_answer_that_has_a_place_for_errors_is_none(server: FakeChat, more: dict[str, Any]) -> None:
+    server.fault = lambda *_: Fault(text=json.dumps({"choices": [{"text": 'an "error"'}], **more}))
+    assert asked(server).text == 'an "error"'
+
+
 def test_a_server_that_does_not_answer_is_given_up(server: FakeChat) -> None:
     server.fault = lambda *_: Fault(seconds=1.0)
     error = refusal(server, timeout=0.1, max_retries=0)
     assert error.kind == "timeout"
     assert "was not answered within timeout = 0.1 s, once: raise timeout" in str(error)
+
+
+def test_a_server_that_only_sends_signs_of_life_is_given_up(server: FakeChat) -> None:
+    answer = '{"choices": [{"text": "late"}]}'
+    server.fault = lambda *_: Fault(text=answer, blanks=50)
+    started = time.monotonic()
+    error = refusal(server, timeout=0.5, max_retries=0)
+    assert error.kind == "timeout"
+    assert time.monotonic() - started < 2
+    server.fault = lambda *_: Fault(text=answer, blanks=5)
+    assert asked(server).text == "late"
 
 
 def test_many_are_asked_at_a_time_and_the_first_error_ends_it(server: FakeChat) -> None:
@@ -210,11 +246,41 @@ def test_a_key_that_a_server_repeats_is_not_repeated(
     assert KEY not in seen + caplog.text
 
 
+ODD_KEY = 'abc/def+ghi"jkl'
+AS_JSON = {
+    "as it stands": 'abc/def+ghi\\"jkl',
+    "as PHP writes it": r"abc\/def+ghi\"jkl",
+    "by number": r"abc\u002fdef\u002Bghi\u0022jkl",
+    "whole by number": "".join(f"\\u{ord(sign):04x}" for sign in ODD_KEY),
+    "JSON in JSON": r"abc\\\/def\\u002bghi\\\"jkl",
+}
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("case", AS_JSON)
+def test_a_key_is_known_however_json_writes_it(
+    server: FakeChat, case: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_KEY", ODD_KEY)
+    said = f'"say \\n{AS_JSON[case]}."'
+    server.fault = lambda *_: Fault(
+        status, f'{{"choices": [{{"text": {said}}}]}}' if status == 200 else f'{{"error": {{"message": {said}}}}}'
+    )
+    if status == 200:
+        assert asked(server, api_key_env="SOME_KEY").text == "say \n(hidden)."
+    else:
+        assert "answered with 400 (say (hidden).)" in str(refusal(server, api_key_env="SOME_KEY"))
+
+
 REFUSED_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "a key": ({"api_key": KEY}, "a key in a job file is not taken: put the key into an environment variable"),
     "a key for a name": ({"api_key_env": KEY}, "expected the name of an environment variable, in capitals"),
     "a key in the address": ({"base_url": f"https://user:{KEY}@host/v1"}, "an address with a name or password in it"),
     "a key in the body": ({"extra_body": {"api_key": KEY}}, "holds what is called like a key"),
+    "a key deep in the body": (
+        {"extra_body": {"metadata": [{"api_key": KEY}]}},
+        "holds what is called like a key",
+    ),
 }
 
 
@@ -226,3 +292,11 @@ def test_a_key_in_a_job_file_is_refused_and_not_repeated(case: str) -> None:
     [(_, told)] = reader.errors
     assert message in told
     assert KEY not in told
+
+
+def test_a_schema_may_have_a_field_that_is_called_like_a_key() -> None:
+    body = {"guided_json": {"type": "object", "properties": {"key": {"type": "string"}}, "required": ["key"]}}
+    content = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "extra_body": body}
+    endpoint = Reader(Path("a.modelcheck.toml"), {}).table(Table(Endpoint, ENDPOINT_KEYS), content, ("job",))
+    assert endpoint
+    assert endpoint.extra_body == body

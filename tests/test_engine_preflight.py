@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +16,7 @@ from test_arm_endpoint import Here, job
 
 from modelcheck.finetune import preflight, stages
 from modelcheck.finetune.chat import Endpoint
+from modelcheck.finetune.chat.abilities import WORD
 from modelcheck.finetune.job import OpenAi, Serve
 from modelcheck.finetune.work import Work
 
@@ -45,7 +47,9 @@ def problems(folder: Path, url: str, serve: Serve | None = None, **changes: Any)
 
 def test_a_server_that_answers_is_asked_for_the_base(server: FakeChat, tmp_path: Path) -> None:
     assert problems(tmp_path, server.url) == []
-    assert {body["model"] for body in server.asked()} == {str(BASE)}
+    # One question is for a model that nobody has.
+    assert Counter(body["model"] for body in server.asked())[f"{BASE}/{WORD}"] == 1
+    assert {body["model"] for body in server.asked()} == {str(BASE), f"{BASE}/{WORD}"}
     assert server.asked()[-1]["messages"] == list(preflight.TRIAL.prompt)
 
 
@@ -54,6 +58,12 @@ WRONG: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
     "no such model": (KEY, {"known": ("other",)}, f"it has no model '{BASE}'; it has other"),
     "a parameter": (KEY, {"unknown": ("temperature",)}, "leave out what it does not take, or correct it"),
     "another prompt": (KEY, {"render": lambda *_: [1]}, "the server renders another prompt than training did"),
+    "one model for any name": (KEY, {"known": None}, "it has one model whatever name a request gives, and base and"),
+    "one model for any name, and no max_tokens": (
+        KEY,
+        {"known": None, "unknown": ("max_tokens",)},
+        f"answers for the model '{BASE}/{WORD}', which is not there",
+    ),
     "down": (KEY, {"fault": lambda *_: Fault(503)}, "was answered with 503 (a fault)"),
 }
 

@@ -7,19 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from finetuning import TINY
 from gate_samples import right, run
 
 from modelcheck.dataset.example import Example
+from modelcheck.finetune.engines.answer import RETOKENISED
 from modelcheck.finetune.evaluation import Evaluated
 from modelcheck.finetune.gate import Ceiling, Floor, Guard, Policy, Target, Verdict, compare, pair
 from modelcheck.finetune.job import Scorer, Suite
+from modelcheck.finetune.job_file import read_jobs
 from modelcheck.finetune.messages import message
 from modelcheck.finetune.outcome import Outcome
 from modelcheck.finetune.plan import plan
 from modelcheck.finetune.rates import length, overfit, stop, truncation
 from modelcheck.finetune.samples import append
 from modelcheck.finetune.verdict import Role
-from modelcheck.finetune.verdicts import of_baseline
+from modelcheck.finetune.verdicts import of_baseline, of_behaviour
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 GUARD, TARGET = Guard(0.05), Target(0.3)
@@ -70,6 +73,29 @@ class TestBehaviour:
         assert cut.value == pytest.approx(0.97)
         assert truncation(items, 0.02, Policy(), max_tokens=128).verdict is PASS
         assert truncation(pair(base, base), 0.02, Policy()).verdict is PASS
+
+    @pytest.mark.parametrize(
+        ("loaded", "verdict"),
+        [
+            ({"answer_ids": RETOKENISED}, "FAIL"),
+            ({"answer_ids": "the server's"}, "PASS"),  # cut by something else than max_tokens
+            ({}, "PASS"),  # an engine of our own
+        ],
+        ids=["texts", "ids", "no server"],
+    )
+    def test_answers_whose_tokens_were_not_told_are_cut_where_they_did_not_stop(
+        self, tmp_path: Path, loaded: dict[str, str], verdict: str
+    ) -> None:
+        [job] = read_jobs(TINY / "modelcheck.toml").values()
+        base = run(right(300, 300), tokens=5)
+        items = [Example(({"role": "user", "content": s.item},), i, "rows.jsonl", "a") for i, s in enumerate(base)]
+        for name, stopped in (("base", True), ("tuned", False)):
+            samples = [replace(s, item=item.id, stopped=stopped) for s, item in zip(base, items, strict=True)]
+            append(tmp_path / name, samples)
+        before, after = (Evaluated(tmp_path / name, {}, loaded, items) for name in ("base", "tuned"))
+        outcome = of_behaviour([(job.suites[0], (before, [after]))], job, Policy(), ())
+        [cut] = [result for result in outcome.results if result.metric == "truncation"]
+        assert str(cut.verdict) == verdict
 
     @pytest.mark.parametrize(
         ("tokens", "jitter", "verdict"), [(10, 9, PASS), (19, 15, INCONCLUSIVE), (64, 15, FAIL), (2, 2, FAIL)]

@@ -139,13 +139,21 @@ def test_an_empty_answer_is_worth_nothing_and_asked_of_nobody(server: FakeChat) 
 
 # ------------------------------------------------------------------ how its replies are read
 
+TRUE_FALSE = {"true": 1.0, "false": 0.0}
 FIVE = {"5": 1.0, "4": 0.75, "3": 0.5, "2": 0.25, "1": 0.0}
 REPLIES = [
     ("json", YES_NO, '{"reason": "r", "verdict": "yes"}', "yes"),
     ("json", YES_NO, '```json\n{"reason": "r", "verdict": "No."}\n```', "no"),
     ("json", YES_NO, '{"verdict": "yes"} No, wait: {"reason": "r", "verdict": "no"}', "no"),
     ("json", YES_NO, '<think>{"a"</think>{"reason": {"verdict": "yes"}, "verdict": "no"}', "no"),
+    ("json", YES_NO, '[{"reason": "r", "verdict": "no"}]\n', "no"),
+    ("json", YES_NO, '{"reason": "it says {"verdict": "yes"} abc", "verdict": "no"}', None),
+    ("json", YES_NO, 'I ignore {"verdict": "yes"}. My verdict: no', None),
+    ("json", YES_NO, '<think>Is it {"verdict":"yes"}? let me check', None),
+    ("json", YES_NO, '{"verdict": "yes"} {"thought": "or"}', None),
     ("json", YES_NO, '{"reason": "r", "verdict": true}', "yes"),
+    ("json", TRUE_FALSE, '{"reason": "r", "verdict": true}', "true"),
+    ("json", TRUE_FALSE, '{"reason": "r", "verdict": "False"}', "false"),
     ("json", YES_NO, '{"reason": "r", "verdict": "maybe"}', None),
     ("json", YES_NO, '{"reason": "r", "verdict": ["yes"]}', None),
     ("json", YES_NO, '{"reason": "r", "verdict": null}', None),
@@ -235,6 +243,13 @@ def test_a_vote_that_cannot_be_read_is_asked_for_once_more(server: FakeChat) -> 
     assert judge(server)("x", item()).value == 1
     first, second = (body["seed"] for body in server.asked())
     assert first != second
+
+
+@pytest.mark.parametrize("word", ["length", "max_tokens"])
+def test_a_reply_that_was_cut_off_is_not_read(server: FakeChat, word: str) -> None:
+    server.answer = lambda _: {"message": {"content": f"<think>Say {says('yes')}"}, "finish_reason": word}
+    with pytest.raises(UsageError, match=re.escape("it was cut off: raise max_tokens (it is 1024), or mend the")):
+        judge(server)("x", item())
 
 
 def test_what_stays_unreadable_is_an_error(server: FakeChat, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from test_judge import item, judge, parts, right, says
 from modelcheck import UsageError
 from modelcheck.finetune.gate import Floor, Guard, Verdict, compare
 from modelcheck.finetune.job_file import read_jobs
-from modelcheck.finetune.judge.calibration import kappa, nearest
+from modelcheck.finetune.judge.calibration import decided, kappa
 from modelcheck.finetune.judge.calibration import read as read_gold
 from modelcheck.finetune.judge.notes import notes
 from modelcheck.finetune.judge.preflight import Tried, tried
@@ -177,9 +177,42 @@ def test_kappa_leaves_out_what_chance_gives() -> None:
     assert kappa(["yes", "yes"], ["yes", "yes"]) is None
 
 
-def test_votes_that_are_tied_are_no_verdict() -> None:
-    assert [nearest(score, YES_NO) for score in (0.0, 0.4, 0.5, 0.6)] == ["no", "no", None, "yes"]
-    assert nearest(0.75, {"5": 1.0, "4": 0.75, "3": 0.5}) == "4"
+WORDS = {"good": 1.0, "fair": 0.5, "bad": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("votes", "verdict"),
+    [
+        (["fair"], "fair"),
+        (["good", "bad", "good"], "good"),
+        (["bad", None, None], "bad"),  # what cannot be read is left out
+        (["good", "bad"], None),
+        (["good", "fair", "bad"], None),
+        ([None], None),
+        ([None, None], None),
+        ([], "bad"),  # an empty answer, which nobody is asked about
+    ],
+)
+def test_a_judge_says_what_most_of_its_votes_say(votes: list[str | None], verdict: str | None) -> None:
+    assert decided(votes, WORDS) == verdict
+
+
+@pytest.mark.parametrize(
+    ("answer", "options"),
+    [
+        (lambda _: "I will not say", 'unparsable = "count"'),
+        (lambda body: says("good" if body["seed"] else "bad"), "votes = 2\ntemperature = 0.7"),
+    ],
+    ids=["unreadable", "tied"],
+)
+def test_a_mean_in_the_middle_is_no_verdict(server: FakeChat, tmp_path: Path, answer: Any, options: str) -> None:
+    server.answer = lambda body: answer(body) if "2 + 2 is 4" not in parts(body)["answer"] else says("good")
+    (tmp_path / "gold.jsonl").write_text(json.dumps({**GOLD[0], "verdict": "fair"}))
+    grades = "grades = { good = 1.0, fair = 0.5, bad = 0.0 }"
+    found = attempt(server, tmp_path, f'{options}\n{grades}\ncalibration = "gold.jsonl"\n')
+    [told] = found.problems
+    assert "0 of 1 verdicts are those of people" in told
+    assert "row 1: a person says fair, the judge does not decide" in told
 
 
 @pytest.mark.parametrize(
@@ -197,6 +230,12 @@ def test_a_gold_row_that_cannot_be_used(tmp_path: Path, row: dict[str, Any], pro
     (tmp_path / "gold.jsonl").write_text(json.dumps({**GOLD[0], **row}))
     with pytest.raises(UsageError, match=problem):
         read_gold(tmp_path / "gold.jsonl", YES_NO)
+
+
+def test_a_verdict_that_is_true_is_spelt_as_the_grades_are(tmp_path: Path) -> None:
+    (tmp_path / "gold.jsonl").write_text(json.dumps({**GOLD[0], "verdict": True}))
+    for grades in (YES_NO, {"true": 1.0, "false": 0.0}):
+        assert [row.verdict for row in read_gold(tmp_path / "gold.jsonl", grades)] == [next(iter(grades))]
 
 
 def test_gold_that_lacks_a_column_or_every_row(tmp_path: Path) -> None:

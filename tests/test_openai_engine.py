@@ -30,12 +30,16 @@ STRANGE = ("top_k", "min_p", "repetition_penalty", "repeat_penalty", "stop_token
 Ids = Callable[[Any], list[int]]
 
 
-@pytest.fixture(scope="module")
-def ids() -> Ids:
+def rendered() -> Ids:
     """The prompt of a conversation, as the job makes it."""
     with Prompts(BASE) as made:
         known = dict(zip(map(json.dumps, QUESTIONS), made.ids(QUESTIONS), strict=True))
     return lambda messages: known.get(json.dumps(messages), [1, 2, 3])
+
+
+@pytest.fixture(scope="module")
+def ids() -> Ids:
+    return rendered()
 
 
 @pytest.fixture
@@ -287,7 +291,7 @@ def test_the_newer_name_of_max_tokens_is_found(server: FakeChat, ids: Ids) -> No
     assert all(body["max_completion_tokens"] == 16 for body in server.asked()[-6:])
 
 
-# ------------------------------------------------------------------ abilities and answers
+# ------------------------------------------------------------------ abilities
 
 
 NOTHING = {"logprobs": False, "json_schema": False, "grammar": False, "token_ids": False, "chat_template_kwargs": None}
@@ -342,49 +346,3 @@ def test_a_grammar_reaches_a_server_that_holds_to_it(
     server.answer = lambda body: WORD if field in body else "yes"
     assert answered(server, ids, grammar=text)[1]["abilities"]["grammar"] == field
     assert all(body[field] == text for body in server.asked()[-6:])
-
-
-ANSWERS: dict[str, tuple[Mapping[str, Any], Generation, tuple[str, str]]] = {
-    "plain": ({"message": {"content": "a b"}}, GREEDY, ("a b", "stop")),
-    "cut": ({"message": {"content": "a b"}, "finish_reason": "length"}, GREEDY, ("a b", "length")),
-    "nothing": ({"message": {"content": None}}, GREEDY, ("", "stop")),
-    "a stop text that was left in": (
-        {"message": {"content": "a b"}}, Generation(max_tokens=16, stop=(" b",)), ("a", "stop"),
-    ),
-    "a call": (
-        {
-            "message": {"content": "", "tool_calls": [{"function": {"name": "f", "arguments": '{"x": 1}'}}]},
-            "finish_reason": "tool_calls",
-        },
-        GREEDY, ('<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>', "stop"),
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", ANSWERS)
-def test_answers_become_what_other_engines_give(case: str, server: FakeChat, ids: Ids) -> None:
-    choice, gen, (text, finish) = ANSWERS[case]
-    server.answer = lambda _: choice
-    found, _ = answered(server, ids, gen)
-    assert {(answer.text, answer.finish) for answer in found.values()} == {(text, finish)}
-
-
-@pytest.mark.parametrize(("field", "apart"), [("reasoning_content", True), ("reasoning", True), ("refusal", False)])
-def test_thinking_that_a_server_gives_by_itself_is_no_part_of_the_text(
-    server: FakeChat, ids: Ids, field: str, apart: bool
-) -> None:
-    server.answer = lambda _: {"message": {"content": "42", field: "40 + 2"}}
-    assert {(answer.text, answer.apart) for answer in answered(server, ids)[0].values()} == {("42", apart)}
-
-
-def test_a_withheld_answer_is_no_answer(server: FakeChat, ids: Ids) -> None:
-    server.answer = lambda _: {"message": {"content": ""}, "finish_reason": "content_filter"}
-    assert "the server's content filter withheld the answer" in refused(server, ids)
-
-
-def test_a_failure_in_the_middle_is_one_line(server: FakeChat, ids: Ids) -> None:
-    bad = Fault(text='{"choices": []}')
-    server.fault = lambda _, request: bad if request.body.get("messages") == QUESTIONS[4] else None
-    message = refused(server, ids)
-    assert "the answer to chat/completions holds no answer" in message
-    assert "\n" not in message

@@ -29,6 +29,14 @@ def rendering(server: FakeChat) -> Iterator[Rendering]:
         yield Rendering(stack.enter_context(Chat(Endpoint(server.url, "tiny", max_retries=0))), {}, tokenizer=None)
 
 
+def test_a_server_that_says_under_200_that_it_has_no_such_path_is_asked_once(server: FakeChat) -> None:
+    server.fault = lambda *_: Fault(text='{"error": "Unexpected endpoint or method. (POST /tokenize)"}')
+    with Chat(Endpoint(server.url, "tiny")) as chat:
+        checked, [note] = Rendering(chat, {}, tokenizer=None).compare(PROMPTS[:1], None)
+    assert (checked, len(server.requests)) == ("lengths", 1)
+    assert note.startswith("prompt ids not checked: the server has no /tokenize")
+
+
 def test_prompts_that_could_not_be_read_back_are_counted(server: FakeChat, rendering: Rendering) -> None:
     assert rendering.compare(PROMPTS, None) == ("ids", [])
 

@@ -14,6 +14,7 @@ from typing import Any
 from modelcheck.dataset.example import Example, Message, text_of
 from modelcheck.errors import UsageError, did_you_mean
 from modelcheck.finetune import samples, thinking
+from modelcheck.finetune.engines.answer import RETOKENISED
 from modelcheck.finetune.identity import content
 from modelcheck.finetune.job import Job, Suite
 from modelcheck.finetune.lock import Lock
@@ -49,6 +50,11 @@ class Evaluated:
     def notes(self) -> list[str]:
         """What the engine could not check, or not have as it was asked for, in words."""
         return list(self.loaded.get("notes", ()))
+
+    @property
+    def retokenised(self) -> bool:
+        """Whether the tokens of its answers are those of texts, and not as many as the model wrote."""
+        return bool(self.loaded.get("answer_ids") == RETOKENISED)
 
     def samples(self) -> list[Sample]:
         """Every answer, in the clusters and slices that the job names today: they are no part of an answer."""

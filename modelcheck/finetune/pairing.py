@@ -128,6 +128,21 @@ def _first_difference(base: Sample, tuned: Sample) -> str:
     return f"{where}: the two sides were given different prompts; use one tokenizer, chat template and template_args"
 
 
+def check_servers(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> None:
+    """Raise NotComparable where a server says that one model answered for both, whichever it was asked for.
+
+    `base` and `tuned` are what their engines found. A name that is the end of both folders says nothing.
+    """
+    before, after = (side.get("server", {}) for side in (base, tuned))
+    told, asked = before.get("told"), (before.get("model"), after.get("model"))
+    if told and told == after.get("told") and not all(str(name).endswith(told) for name in asked):
+        raise NotComparable(
+            f"the server was asked for {asked[0]!r} and {asked[1]!r} and says that {told!r} answered both times, "
+            "expected two models: a model would be compared with itself: let serve start it for each, or "
+            "name a server that loads any folder that a request names"
+        )
+
+
 def check_manifests(base: Mapping[str, Any], tuned: Mapping[str, Any], differing: Sequence[str] = ("weights",)) -> None:
     """Refuse two runs whose manifests differ in a field, but for those that are meant to (`weights`).
 

@@ -18,6 +18,15 @@ def is_secret(name: str) -> bool:
     return bool(SECRET.fullmatch(name))
 
 
+def names_secret(value: Any) -> bool:
+    """Whether a secret stands anywhere in a document, by its name. A table of such a name may describe a field."""
+    if isinstance(value, Mapping):
+        return any(
+            names_secret(part) or (is_secret(name) and not isinstance(part, Mapping)) for name, part in value.items()
+        )
+    return isinstance(value, list) and any(map(names_secret, value))
+
+
 def redacted(value: Any, *, secret: bool = False) -> Any:
     """A document without what stands under the names of secrets, and without logins in addresses."""
     if isinstance(value, Mapping):

@@ -128,9 +128,11 @@ def of_behaviour(sides: Sequence[tuple[Suite, Sides]], job: Job, by: Policy, fou
     """
     pairs = [(suite, pair(base.samples(), *_samples(tuned))) for suite, (base, tuned) in sides]
     items = list({item.first.item: item for _, of_suite in pairs for item in of_suite}.values())
+    # Where tokens are not those that were written, an answer that was cut is known by that alone.
+    room = 0 if any(run.retokenised for _, (_, tuned) in sides for run in tuned) else job.eval.gen.max_tokens
     results = [
         rates.stop(items, job.gate.stop_rate_min, by),
-        rates.truncation(items, job.gate.truncation_max, by, job.eval.gen.max_tokens),
+        rates.truncation(items, job.gate.truncation_max, by, room),
     ]
     if guarded := [item for suite, of_suite in pairs if suite.role == "guard" for item in of_suite]:
         results.append(rates.length(guarded, job.gate.length_ratio, by))

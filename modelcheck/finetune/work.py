@@ -16,9 +16,9 @@ from modelcheck.finetune import arm_endpoint, arms
 from modelcheck.finetune.aa import disturbed
 from modelcheck.finetune.data import JobData, load
 from modelcheck.finetune.evaluation import Evaluated, Evaluation, base_folder, prompt_of, request, rows_of
-from modelcheck.finetune.gate import check_manifests
 from modelcheck.finetune.identity import content
 from modelcheck.finetune.job import Arm, Job, Suite
+from modelcheck.finetune.pairing import check_manifests, check_servers
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.recipe import Recipe
 from modelcheck.finetune.refusals import StageFailed, refusal
@@ -322,10 +322,11 @@ class Work:
         return [found[key] for key in put]
 
     def sides(self, suite: Suite) -> tuple[Evaluated, list[Evaluated]]:
-        """Base and tuned answers. Raises NotComparable where they were not asked the same."""
+        """Base and tuned answers. Raises NotComparable where they were not asked the same, or are of one model."""
         base, tuned = self.base_run(suite), self.tuned_runs(suite)
         for run in tuned:
             check_manifests(base.manifest, run.manifest)
+            check_servers(base.loaded, run.loaded)
         return base, tuned
 
     def _evaluated(

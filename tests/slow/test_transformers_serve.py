@@ -15,6 +15,7 @@ from fakechat import CHAT, FakeChat, Fault
 from planted import tiny_job
 
 from modelcheck.finetune.chat import Endpoint
+from modelcheck.finetune.chat.abilities import WORD
 from modelcheck.finetune.evaluation import Evaluated
 from modelcheck.finetune.job import OpenAi, Serve
 from modelcheck.finetune.job_file import read_jobs
@@ -81,7 +82,10 @@ def test_the_key_of_a_server_is_nowhere_in_a_job(tmp_path: Path, monkeypatch: py
     folder = tiny_job(tmp_path / "tiny", rows=64)
     with FakeChat(known=None, key=KEY, answer=lambda body: f"my key is {KEY}") as server:
         busy = Fault(429, json.dumps({"error": {"message": KEY}}), {"retry-after": "0.1"})
-        server.fault = lambda number, _: busy if number % 50 == 1 else None
+        absent = Fault(404)
+        server.fault = lambda number, request: (
+            absent if WORD in request.body.get("model", "") else busy if number % 50 == 1 else None
+        )
         table = f"""
 backend = "openai"
 openai = {{ base_url = "{server.url}", model = "{{model}}", api_key_env = "SOME_KEY" }}

@@ -39,18 +39,18 @@ def grammar_fields(text: str) -> dict[str, dict[str, Any]]:
 class Probe:
     """Short questions to a server, put by `ask` (messages, fields) without what it refuses of length and temperature.
 
-    Raises ChatError where the server is not there, or lets nobody in.
+    `answers` says whether it answers one. Raises ChatError where the server is not there, or lets nobody in.
     """
 
     def __init__(self, ask: Callable[..., Reply]) -> None:
         self._ask = ask
         try:
             _, self._refused = accepted(partial(ask, ASKED), _plain(SHORT), ("temperature",))
-            self._answers = True
+            self.answers = True
         except ChatError as error:
             if error.kind in PASSING:
                 raise
-            self._answers = False
+            self.answers = False
 
     def ask(self, messages: Sequence[Mapping[str, Any]], room: int = SHORT, **fields: Any) -> Reply:
         """The answer to messages, of at most `room` tokens. Raises ChatError."""
@@ -88,7 +88,7 @@ class Probe:
 
     def outcome(self, look: Callable[[], bool | None]) -> bool | None:
         """What a look at some answers shows; False where they were refused, None where there were none."""
-        if not self._answers:
+        if not self.answers:
             return None
         try:
             return look()

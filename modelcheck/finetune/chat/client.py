@@ -7,6 +7,7 @@ than it should is told in words, and a key that a server repeats is taken out be
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -23,23 +24,36 @@ Made = TypeVar("Made")
 MODELS = "models"
 # What is shorter keeps no secret, and may well be a word of an answer: local servers are given "none" or "EMPTY".
 SECRET_LENGTH = 12
+# Token ids lie below.
+IDS = 1 << 32
+# How servers call the end of an answer that has no room left.
+CUT = ("length", "max_tokens")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """One answer. `finish` is the server's word (`stop`, `length`, ...), None where it gave none.
 
+    `calls` are those of tools that the server has read out of the answer, in whatever form it gives them.
     `ids` are the tokens of the answer and `prompt_ids` those of the prompt, where the server tells them;
-    `prompt_tokens` and `tokens` are its counts. `choice` is everything that it said of this answer.
+    `prompt_tokens` and `tokens` are its counts, `model` its name for who answered. `choice` is everything that
+    it said of this answer.
     """
 
     text: str
     finish: str | None
     choice: Mapping[str, Any] = field(default_factory=dict)
+    calls: Sequence[Any] = ()
     ids: list[int] | None = None
     prompt_ids: list[int] | None = None
     prompt_tokens: int | None = None
     tokens: int | None = None
+    model: str | None = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether it ended where its room did."""
+        return self.finish in CUT
 
 
 class Chat:
@@ -53,7 +67,10 @@ class Chat:
             import openai
         except ImportError:
             raise ChatError("asking a server needs the openai package: install modelcheck[openai]", "key") from None
+        from modelcheck.finetune.chat.transport import hooks
+
         self.endpoint, self._key = endpoint, endpoint.key()
+        self._secret = _as_json(self._key) if self._key and len(self._key) >= SECRET_LENGTH else None
         self._failures = Failures(endpoint, self.redacted)
         # Without a key of its own the package would take OPENAI_API_KEY, and send it to any server.
         self._options: Any = {} if self._key else {"headers": {"Authorization": openai.Omit()}}
@@ -62,7 +79,7 @@ class Chat:
             base_url=endpoint.base_url,
             timeout=endpoint.timeout,
             max_retries=endpoint.max_retries,
-            http_client=openai.DefaultHttpxClient(trust_env=False) if direct else None,
+            http_client=openai.DefaultHttpxClient(trust_env=not direct, event_hooks=hooks(endpoint.timeout)),
         )
 
     def __enter__(self) -> Chat:
@@ -115,10 +132,8 @@ class Chat:
         return self._read(path, lambda: self._client.post(path, cast_to=str, body=dict(body), options=made))
 
     def redacted(self, text: str) -> str:
-        """A text without the key."""
-        if self._key is None or len(self._key) < SECRET_LENGTH:
-            return text
-        return text.replace(self._key, HIDDEN).replace(json.dumps(self._key)[1:-1], HIDDEN)
+        """A text, of JSON too, without the key."""
+        return self._secret.sub(HIDDEN, text) if self._secret else text
 
     def _read(self, path: str, send: Callable[[], str]) -> Body:
         import openai
@@ -146,14 +161,25 @@ class Chat:
             raise self._failures.malformed(path, "holds no answer", json.dumps(answer)) from None
 
 
+def _as_json(key: str) -> re.Pattern[str]:
+    r"""The key as JSON may write it: any character of it as it stands, behind `\`, or as `\u` and its number."""
+    return re.compile("".join(rf"\\*(?:{re.escape(sign)}|(?<=\\)u(?i:{ord(sign):04x}))" for sign in key))
+
+
 def _reply(answer: Body) -> Reply:
     """The first choice of an answer. Raises whatever it lacks."""
     choice, usage = answer["choices"][0], answer.get("usage") or {}
-    text = choice["text"] if "text" in choice else choice["message"].get("content")
+    message = choice.get("message") or {} if "text" in choice else choice["message"]
+    # What a model says in place of an answer, some servers put into a field of its own.
+    text = choice["text"] if "text" in choice else message.get("content") or message.get("refusal")
     if not isinstance(text, str | None):
         raise TypeError
+    calls = message.get("tool_calls") or []
+    model = answer.get("model")
     return Reply(
-        text=text or "",
+        # Half a character, as of a model that was cut in the middle of one, is nothing that can be tokenised.
+        text=(text or "").encode("utf-8", "replace").decode(),
+        calls=calls if isinstance(calls, list) else [calls],
         finish=choice.get("finish_reason"),
         choice=choice,
         ids=_ids(choice.get("token_ids")),
@@ -161,11 +187,12 @@ def _reply(answer: Body) -> Reply:
         prompt_ids=_ids(choice.get("prompt_token_ids") or answer.get("prompt_token_ids")),
         prompt_tokens=_count(usage.get("prompt_tokens")),
         tokens=_count(usage.get("completion_tokens")),
+        model=model if isinstance(model, str) else None,
     )
 
 
 def _ids(value: Any) -> list[int] | None:
-    return value if isinstance(value, list) and all(type(i) is int for i in value) else None
+    return value if isinstance(value, list) and all(type(i) is int and 0 <= i < IDS for i in value) else None
 
 
 def _count(value: Any) -> int | None:

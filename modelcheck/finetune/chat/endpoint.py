@@ -11,7 +11,7 @@ from typing import Any
 from modelcheck.errors import UsageError
 from modelcheck.finetune.kinds import DURATION, MAPPING, TEXT, Kind, Reader, Wrong, whole
 from modelcheck.finetune.protocol import StageError
-from modelcheck.finetune.secrets import is_secret
+from modelcheck.finetune.secrets import is_secret, names_secret
 from modelcheck.finetune.toml_lines import Place
 
 # Fields of a request that belong to whoever asks.
@@ -90,7 +90,7 @@ def _address(value: Any, _reader: Reader, _at: Place) -> str:
 
 def _body(value: Any, reader: Reader, at: Place) -> dict[str, Any]:
     body: dict[str, Any] = MAPPING.read(value, reader, at)
-    if any(map(is_secret, body)):
+    if any(map(is_secret, body)) or names_secret(body):
         raise Wrong(f"holds what is called like a key: {BY_NAME}")
     if twice := sorted(body.keys() & set(SAID_ELSEWHERE)):
         raise Wrong(f"sets {', '.join(twice)}, which the job says elsewhere: leave it out here")

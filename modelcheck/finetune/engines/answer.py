@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+# What `answer_ids` of an identity say of a server that does not tell them: as many as the model wrote are they not.
+RETOKENISED = "the text, tokenised again"
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck.finetune.chat import Chat, ChatError, Endpoint, Reply
-from modelcheck.finetune.chat.abilities import Probe, grammar_fields
+from modelcheck.finetune.chat.abilities import WORD, Probe, grammar_fields
 from modelcheck.finetune.chat.pinning import Pinned, negotiated, verify
-from modelcheck.finetune.engines.answer import Answer, Prompt, read
+from modelcheck.finetune.engines.answer import RETOKENISED, Answer, Prompt, read
 from modelcheck.finetune.engines.rendering import Rendering, same_ids
 from modelcheck.finetune.engines.seeds import seed_of
 from modelcheck.finetune.identity import identity_of_files
@@ -27,6 +27,12 @@ from modelcheck.finetune.protocol import StageError
 SEEDS = 1 << 31
 # Where servers put thinking that they read out of an answer.
 REASONING = ("reasoning_content", "reasoning")
+# How servers call an answer that ended by itself.
+STOPPED = ("stop", "tool_calls", "function_call", "eos", "eos_token", "stop_sequence")
+UNTOLD = (
+    "the server does not tell why answers end (finish_reason): all count as stopped by themselves, whether they were "
+    "cut or not"
+)
 WISHES = {"skip_special_tokens": False, "return_token_ids": True}
 
 
@@ -51,7 +57,10 @@ class Engine:
         self.tokenizer: Any = _tokenizer(folder) if folder else None
         told = Endpoint(**endpoint)
         model = told.model.replace("{model}", folder) if folder else told.model
-        self._chat = Chat(dataclasses.replace(told, model=model), direct=direct)
+        self._chat, self._direct = Chat(dataclasses.replace(told, model=model), direct=direct), direct
+        # One that goes by the name in a request, and has no such model.
+        absent = told.model.replace("{model}", f"{folder}/{WORD}")
+        self._absent = dataclasses.replace(told, model=absent, max_retries=0) if folder and absent != model else None
         self._rendering = Rendering(self._chat, dict(template_args or {}), self.tokenizer)
         self.identity = (identity_of_files(self._folder, self.tokenizer) if self._folder else {}) | {
             "dtype": None,
@@ -90,6 +99,7 @@ class Engine:
     ) -> tuple[Callable[..., Reply], Pinned]:
         """How prompts are put to this server, and with what. Fills the identity."""
         first, probe = next(iter(prompts.values())), Probe(self._chat.ask)
+        self._check_names()
         able = {**probe.abilities(), "chat_template_kwargs": self._rendering.heeds(first, probe)}
         needed = self._constraint(able["grammar"])
         agreed = self._by_ids(first, gen, stop_ids, needed) if self._folder else None
@@ -107,15 +117,28 @@ class Engine:
                 f"the server refuses {', '.join(lacking)}, which this job needs: serve with another server"
             )
         verify(lambda **fields: put(first, **fields), pinned)
+        self.identity["server"]["told"] = None if self._direct else reply.model
         self.identity |= {
             "abilities": able,
             "prompts": {"sent": way, "checked": checked},
             "answer_ids": self._ids_are(reply),
             "pinned": pinned.fixed,
             "refused": sorted(pinned.refused),
-            "notes": [*notes, *pinned.notes],
+            "notes": [*notes, *pinned.notes, *[UNTOLD] * (reply.finish is None)],
         }
         return put, pinned
+
+    def _check_names(self) -> None:
+        """Raise StageError where a server that runs answers for a model that is not there: it would for both sides."""
+        if self._direct or self._absent is None:
+            return
+        with suppress(ChatError), Chat(self._absent) as chat:
+            if Probe(chat.ask).answers:
+                raise StageError(
+                    f"{self._absent.base_url}: answers for the model {self._absent.model!r}, which is not there, "
+                    "expected a refusal: it has one model whatever name a request gives, and base and tuned model "
+                    "would be that one: let serve start it for each, or name one that loads what a request names"
+                )
 
     def _by_ids(
         self, first: Prompt, gen: Generation, stop_ids: Sequence[int], needed: Mapping[str, Any]
@@ -180,10 +203,15 @@ class Engine:
     def _answer(self, key: str, reply: Reply, gen: Generation, stop_ids: Sequence[int]) -> Answer:
         if reply.finish == "content_filter":
             raise StageError(f"the server's content filter withheld the answer to {key}: serve the model without one")
-        finish = "length" if reply.finish == "length" else "stop"
+        if not (reply.cut or reply.finish is None or reply.finish in STOPPED):
+            raise StageError(
+                f"the server ended the answer to {key} with finish_reason {reply.finish!r}, expected stop or length: "
+                "it is no whole answer: look into the server's log"
+            )
+        finish = "length" if reply.cut else "stop"
         if reply.ids is not None and self._folder:
             return dataclasses.replace(read(key, reply.ids, self.tokenizer, gen.stop, stop_ids), finish=finish)
-        text = reply.text + "".join(map(_called, reply.choice.get("message", {}).get("tool_calls") or ()))
+        text = reply.text + "".join(map(_called, reply.calls))
         text = text[: min((at for stop in gen.stop if (at := text.find(stop)) >= 0), default=None)]
         if self._folder is None:
             return Answer(key, [], text, finish, {"read": reply.prompt_tokens, "written": reply.tokens})
@@ -192,7 +220,7 @@ class Engine:
     def _ids_are(self, reply: Reply) -> str | None:
         if self._folder is None:
             return None
-        return "the server's" if reply.ids is not None else "the text, tokenised again"
+        return "the server's" if reply.ids is not None else RETOKENISED
 
 
 def _tokenizer(folder: str) -> Any:
@@ -206,14 +234,18 @@ def _tokenizer(folder: str) -> Any:
 
 def _is_apart(reply: Reply) -> bool:
     """Whether the server has read the thinking out of the text; the ids of an answer still hold it."""
-    message = reply.choice.get("message") or {}
-    return reply.ids is None and any(message.get(name) for name in REASONING)
+    message = reply.choice.get("message")
+    return reply.ids is None and isinstance(message, Mapping) and any(message.get(name) for name in REASONING)
 
 
-def _called(call: Mapping[str, Any]) -> str:
+def _called(call: Any) -> str:
     """A call that the server has read out of the answer, put back as most templates write it."""
-    function: Mapping[str, Any] = call.get("function") or {}
-    made = {"name": function.get("name"), "arguments": function.get("arguments")}
-    with suppress(TypeError, ValueError):  # what is no JSON is for the scorer to find
-        made["arguments"] = json.loads(function["arguments"])
-    return f"<tool_call>\n{json.dumps(made, ensure_ascii=False)}\n</tool_call>"
+    function = call.get("function") if isinstance(call, Mapping) else None
+    # What is no call of a function is put back as it stands: that it is none is for the scorer to find.
+    made = call
+    if isinstance(function, Mapping):
+        made = {"name": function.get("name"), "arguments": function.get("arguments")}
+        with suppress(TypeError, ValueError, RecursionError):  # and so is what is no JSON
+            made["arguments"] = json.loads(made["arguments"])
+    text = json.dumps(made, ensure_ascii=False).encode("utf-8", "replace").decode()
+    return f"<tool_call>\n{text}\n</tool_call>"

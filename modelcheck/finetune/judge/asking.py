@@ -13,9 +13,6 @@ from modelcheck.finetune.judge.settings import Settings
 # What some servers do not take.
 OPTIONAL = ("seed", "temperature")
 
-# Is told the key of a question and the reply to it.
-Hear = Callable[[str, str], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -23,6 +20,18 @@ class Question:
 
     messages: Sequence[Mapping[str, str]]
     seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One reply; `cut` where it was cut off, so that what stands last in it is not what was to be the last."""
+
+    text: str
+    cut: bool
+
+
+# Is told the key of a question and the reply to it.
+Hear = Callable[[str, Said], None]
 
 
 class Asked(Protocol):
@@ -64,10 +73,10 @@ class Server:
             for key, reply in chat.each(lambda key: self._reply(chat, questions[key]), questions):
                 hear(key, reply)
 
-    def _reply(self, chat: Chat, question: Question) -> str:
+    def _reply(self, chat: Chat, question: Question) -> Said:
         def put(**fields: Any) -> Reply:
             return chat.ask(question.messages, **fields)
 
         reply, refused = accepted(put, {"seed": question.seed, **self._parameters}, OPTIONAL, self._refused)
         self._refused = self._refused | refused
-        return reply.text
+        return Said(reply.text, reply.cut)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def agreement(judge: Judge, path: Path) -> Agreement:
     """The judge's verdicts against those of a file. Raises UsageError for rows that cannot be used."""
     gold = read(path, judge.settings.grades)
     scored = judge.scores([(row.answer, row.item) for row in gold])
-    given = [nearest(score.value, judge.settings.grades) for score in scored]
+    given = [decided(score.metadata["verdicts"], judge.settings.grades) for score in scored]
     return Agreement(
         rows=len(gold),
         agreed=sum(row.verdict == verdict for row, verdict in zip(gold, given, strict=True)),
@@ -77,11 +78,16 @@ def read(path: Path, grades: Mapping[str, float]) -> list[Gold]:
     return [row for row in found if isinstance(row, Gold)]
 
 
-def nearest(score: float, grades: Mapping[str, float]) -> str | None:
-    """The verdict that a mean of votes comes to; None where it lies between two."""
-    distances = sorted((abs(score - value), word) for word, value in grades.items())
-    tied = len(distances) > 1 and abs(distances[0][0] - distances[1][0]) < 1e-9
-    return None if tied else distances[0][1]
+def decided(votes: Sequence[str | None], grades: Mapping[str, float]) -> str | None:
+    """The verdict that most votes give; None where they are tied, or none could be read.
+
+    Without votes the answer was empty, and nobody was asked: that is worth the worst.
+    """
+    if not votes:
+        return min(grades, key=grades.__getitem__)
+    counts = Counter(vote for vote in votes if vote is not None)
+    most = [word for word, count in counts.items() if count == max(counts.values())]
+    return most[0] if len(most) == 1 else None
 
 
 def kappa(first: Sequence[str], second: Sequence[str | None]) -> float | None:
@@ -95,7 +101,7 @@ def kappa(first: Sequence[str], second: Sequence[str | None]) -> float | None:
 def _gold(row: Mapping[str, Any], number: int, source: str, grades: Mapping[str, float]) -> Gold | BadRow:
     try:
         question, answer = (as_text(column(name, row), name) for name in ("question", "answer"))
-        verdict = word(column("verdict", row))
+        verdict = word(column("verdict", row), grades)
         criteria = criteria_of(row["criteria"]) if row.get("criteria") is not None else None
     except BadValue as problem:
         return BadRow(number, source, f"{problem}; {EXPECTED}")

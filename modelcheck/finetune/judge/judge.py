@@ -10,7 +10,7 @@ from tempfile import gettempdir
 from modelcheck.dataset.example import Example
 from modelcheck.errors import UsageError
 from modelcheck.finetune.judge import reply
-from modelcheck.finetune.judge.asking import Asked, Question, Server
+from modelcheck.finetune.judge.asking import Asked, Question, Said, Server
 from modelcheck.finetune.judge.cache import Verdicts, key_of
 from modelcheck.finetune.judge.local import Local
 from modelcheck.finetune.judge.question import Case, messages
@@ -50,20 +50,22 @@ class Judge:
         self._vote([case for case in cases if case.answer.strip()])
         return [self._score(case) for case in cases]
 
-    def reply(self, case: Case) -> tuple[str, Vote | None]:
+    def reply(self, case: Case) -> tuple[Said, Vote | None]:
         """One reply and the vote in it, asked for whatever is known, and not kept. Raises UsageError."""
-        heard: dict[str, str] = {}
+        heard: dict[str, Said] = {}
         self.asked.ask({"trial 0": self._question(case, 0)}, heard.__setitem__)
-        [text] = heard.values()
-        return text, self._read(text)
+        [said] = heard.values()
+        return said, self._read(said)
 
-    def unread(self, text: str, where: str) -> str:
+    def unread(self, said: Said, where: str) -> str:
         """What a reply without a verdict that can be read is told as, and what may help."""
         room = self.settings.max_tokens
         cut = f"raise max_tokens if it was cut off (it is {room})"
-        if not text.strip():
+        if said.cut:
+            cut = f"it was cut off: raise max_tokens (it is {room})"
+        elif not said.text.strip():
             cut = f"raise max_tokens (it is {room}), a model that reasons first may have spent all of it on that"
-        what = f"the judge {self.settings.name} answered {_short(text)} {where} a verdict that can be read"
+        what = f"the judge {self.settings.name} answered {_short(said.text)} {where} a verdict that can be read"
         return f"{what} ({', '.join(self.settings.grades)}): {cut}, or mend the prompt"
 
     def _vote(self, cases: Sequence[Case]) -> None:
@@ -72,21 +74,21 @@ class Judge:
         first = {key: self._question(case, vote) for key, (case, vote) in missing.items()}
         unread = self._ask(first)
         second = {key: self._question(missing[key][0], missing[key][1] + AGAIN) for key in unread}
-        for key, text in self._ask(second).items():
+        for key, said in self._ask(second).items():
             if self.settings.unparsable == "error":
                 where = f"on the answer {_short(missing[key][0].answer)}, twice without"
                 more = 'or set unparsable = "count" to go on without such votes'
-                raise UsageError(f"{self._place}: {self.unread(text, where)}; {more}")
+                raise UsageError(f"{self._place}: {self.unread(said, where)}; {more}")
             self._verdicts.add(key, UNREAD)
 
-    def _ask(self, questions: Mapping[str, Question]) -> dict[str, str]:
+    def _ask(self, questions: Mapping[str, Question]) -> dict[str, Said]:
         """Keep the votes on some questions; the replies that cannot be read, by key."""
-        unread: dict[str, str] = {}
+        unread: dict[str, Said] = {}
 
-        def hear(key: str, text: str) -> None:
-            vote = self._read(text)
+        def hear(key: str, said: Said) -> None:
+            vote = self._read(said)
             if vote is None:
-                unread[key] = text
+                unread[key] = said
             else:
                 self._verdicts.add(key, vote)
 
@@ -94,8 +96,8 @@ class Judge:
             self.asked.ask(questions, hear)
         return unread
 
-    def _read(self, text: str) -> Vote | None:
-        return reply.read(text, self.settings.parse, self.settings.grades)
+    def _read(self, said: Said) -> Vote | None:
+        return None if said.cut else reply.read(said.text, self.settings.parse, self.settings.grades)
 
     def _question(self, case: Case, seed: int) -> Question:
         settings = self.settings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modelcheck.errors import UsageError
 from modelcheck.finetune.job import Generation
-from modelcheck.finetune.judge.asking import Hear, Question
+from modelcheck.finetune.judge.asking import Hear, Question, Said
 from modelcheck.finetune.judge.settings import Settings
 from modelcheck.finetune.prompts import Prompts
 from modelcheck.finetune.stage import Event, Failed, Worker
@@ -50,7 +50,7 @@ class Local:
 
             def heard(event: Event) -> None:
                 for answer in event["answers"] if event["event"] == "batch" else ():
-                    hear(answer["key"], answer["text"])
+                    hear(answer["key"], Said(answer["text"], answer["finish"] == "length"))
 
             answer = worker.ask(request, LIMIT, heard)
         if isinstance(answer, Failed):

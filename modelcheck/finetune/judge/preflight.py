@@ -49,9 +49,9 @@ def _asked(judge: Judge, place: str) -> Iterator[str]:
     Raises UsageError.
     """
     settings = judge.settings
-    text, vote = judge.reply(TRIAL)
+    said, vote = judge.reply(TRIAL)
     if vote is None:
-        raise UsageError(f"{place}: {judge.unread(text, 'on a trial, without')}")
+        raise UsageError(f"{place}: {judge.unread(said, 'on a trial, without')}")
     if judge.asked.left_out:
         yield f"{place}: the judge takes no {' and no '.join(judge.asked.left_out)}: its own defaults hold"
     if settings.votes > 1 and settings.temperature == 0:

@@ -14,6 +14,8 @@ ALONE = re.compile(r"[^\w-]*(?:verdict[^\w-]+)?(-?\w+)\W*")
 # No reply is that long; a server that heeds no limit shall not keep us busy.
 LONGEST_REPLY = 20_000
 DECODER = json.JSONDecoder()
+# What may stand behind the verdict: the end of a list or a fence. Behind a quoted one, or a thought, text goes on.
+BEHIND = re.compile(r"[\s\]`]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,11 @@ def read(text: str, parse: str, grades: Mapping[str, float]) -> Vote | None:
 
 
 def _from_json(text: str, grades: Mapping[str, float]) -> Vote | None:
-    """Of several objects, as of a judge that thinks aloud or quotes, the last one with a verdict counts."""
-    given = [found for found in _objects(text) if "verdict" in found]
-    if not given:
+    """Of several objects, as of a judge that thinks aloud or quotes, the last one counts, if nothing follows it."""
+    *_, (last, end) = [({}, 0), *_objects(text)]
+    if not BEHIND.fullmatch(text, end):
         return None
-    verdict, reason = word(given[-1]["verdict"]), given[-1].get("reason")
+    verdict, reason = word(last.get("verdict"), grades), last.get("reason")
     known = verdict in grades
     return Vote(verdict, (reason if isinstance(reason, str) else "").strip()[:LONGEST_REASON]) if known else None
 
@@ -46,8 +48,8 @@ def _from_last_word(text: str, grades: Mapping[str, float]) -> Vote | None:
     return Vote(verdict, reason.strip()[:LONGEST_REASON]) if verdict in grades else None
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects in a text, outermost ones, in order."""
+def _objects(text: str) -> Iterator[tuple[dict[str, Any], int]]:
+    """The JSON objects in a text, outermost ones, in order, each with its end."""
     start = text.find("{")
     while start >= 0:
         try:
@@ -56,14 +58,15 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
             end = start + 1
         else:
             if isinstance(found, dict):
-                yield found
+                yield found, end
         start = text.find("{", end)
 
 
-def word(verdict: Any) -> str | None:
-    """A verdict as the grades spell it: `true` is yes, 4.0 is 4; None for what is no word."""
+def word(verdict: Any, grades: Mapping[str, float]) -> str | None:
+    """A verdict as the grades spell it: `true` is true or yes, 4.0 is 4; None for what is no word."""
     if isinstance(verdict, bool):
-        return "yes" if verdict else "no"
+        spelt = str(verdict).casefold()
+        return spelt if spelt in grades else "yes" if verdict else "no"
     if isinstance(verdict, float) and verdict.is_integer():
         return str(int(verdict))
     return str(verdict).strip().strip(".").casefold() if isinstance(verdict, str | int) else None
