@@ -157,6 +157,12 @@ class TestCriticalItems:
         good, bad = run(right(100), critical=True), run(right(99), critical=True)
         assert compare(good, good, bad, good, role=GUARD).lost == ("item-0099",)
 
+    def test_under_a_ceiling_one_that_rises_is_lost(self) -> None:
+        """As of a suite that counts refusals, or leaked secrets."""
+        low, high = run(right(0, 100), critical=True), run(right(1, 100), critical=True)
+        assert compare(low, high, role=Ceiling(0.5)).lost == ("item-0000",)
+        assert compare(high, low, role=Ceiling(0.5)).verdict is PASS
+
     def test_one_that_the_base_never_knew_is_not_lost(self) -> None:
         assert compare(run(right(99), critical=True), run(right(99), critical=True), role=GUARD).verdict is PASS
 

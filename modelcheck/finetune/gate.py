@@ -97,7 +97,8 @@ def compare(
     else:
         low, high = (role.minimum, None) if isinstance(role, Floor) else (None, role.maximum)
         result = rate(items, _score, suite=suite, metric=metric, policy=policy, at_least=low, at_most=high)
-    lost = tuple(item.first.item for item in items if item.first.critical and item.lost)
+    low = isinstance(role, Ceiling)
+    lost = tuple(item.first.item for item in items if item.first.critical and item.is_lost(low=low))
     return as_judged(replace(result, verdict=Verdict.FAIL, lost=lost) if lost else result, items)
 
 

@@ -47,11 +47,13 @@ class Item:
         """After less before, in [-1, 1]."""
         return self.after - self.before
 
-    @property
-    def lost(self) -> bool:
-        """Always right before and always wrong after one of the training runs; right is a score of a half or more."""
-        right = all(s.score >= 0.5 for s in self.base)
-        return right and any(all(s.score < 0.5 for s in run) for run in self.tuned)
+    def is_lost(self, *, low: bool = False) -> bool:
+        """Always right before and always wrong after one of the training runs.
+
+        Right is a score of a half or more; where scores are to stay `low`, as under a ceiling, one below.
+        """
+        right = all((s.score < 0.5) == low for s in self.base)
+        return right and any(all((s.score < 0.5) != low for s in run) for run in self.tuned)
 
 
 def mean(values: Iterable[float]) -> float:

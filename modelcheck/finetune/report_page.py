@@ -155,16 +155,18 @@ def _worst(results: Iterable[Result], seeds: Sequence[int]) -> Iterator[tuple[Re
         fresh = fresh[: SHOWN_OF_PASSED if result.verdict is Verdict.PASS else SHOWN]
         seen |= {item.first.item for item in result.worst}
         if fresh:
-            yield result, [_shown(item, result.against, seeds) for item in fresh]
+            yield result, [_shown(item, result, seeds) for item in fresh]
 
 
-def _shown(item: Item, before: str, seeds: Sequence[int]) -> Shown:
+def _shown(item: Item, result: Result, seeds: Sequence[int]) -> Shown:
     names = ["tuned"] if len(item.tuned) == 1 else [f"tuned, seed {seed}" for seed in seeds]
-    sides = [(before, item.base), *zip(names, item.tuned, strict=True)]
+    sides = [(result.against, item.base), *zip(names, item.tuned, strict=True)]
     replies = tuple(_reply(side, lowest(samples)) for side, samples in sides)
     first = item.first
     prompt, wanted = Text.of(first.prompt), Text.of(expected(item))
-    return Shown(first.item[:DIGITS], prompt, wanted, first.critical, item.lost, replies)
+    return Shown(
+        first.item[:DIGITS], prompt, wanted, first.critical, item.is_lost(low=result.role == "ceiling"), replies
+    )
 
 
 def _reply(side: str, sample: Sample) -> Reply:
