@@ -119,7 +119,7 @@ def test_a_job_that_is_killed_in_each_stage_ends_as_if_it_had_not_been(
 def test_an_interrupted_job_goes_on_where_it_was(undisturbed: Made, tmp_path: Path) -> None:
     folder = tiny_job(tmp_path / "tiny")
     code, output = killed(folder, AT_WORK["train"], signal.SIGINT)
-    assert code == 2
+    assert code == 2, output
     assert "KeyboardInterrupt" in output
     run(folder)
     assert made(folder) == undisturbed

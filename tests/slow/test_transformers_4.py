@@ -58,7 +58,9 @@ def test_a_job_evaluates_what_4_can_read_and_says_what_it_cannot(transformers_4:
     made, conforms = folder / ".modelcheck", Recognizer(parse(GRAMMAR)).conforms
     stages = json.loads((made / "tiny" / "env.json").read_text())["stages"]
     assert (stages["eval"]["transformers"], stages["train"]["transformers"][:2]) == ("4.57.6", "5.")
-    assert {kind for name, (kind, _) in steps.items() if name.startswith("base-")} == {"passed"}
+    # Held to the grammar, the base can no longer add or copy, of which it is warned.
+    told = {name: kind for name, (kind, _) in steps.items() if name.startswith("base-")}
+    assert told == {"base-last": "passed", "base-add": "warned", "base-copy": "warned", "base-one-word": "passed"}
     answers = [sample.raw for path in made.glob("cache/*/samples.jsonl") for sample in samples.read(path)]
     assert len(answers) == 600
     assert [answer for answer in answers if not conforms(answer)] == []
