@@ -59,15 +59,17 @@ def template_broken(
 
     Sources: transformers' apply_chat_template; 6 of 285 published templates need more than a user message.
     """
-    for rendering in rendered.values():
-        fault = _fault(rendering)
-        token = TOKEN.search(rendering.error("user") or "")
-        if fault and token and tokenizer_config is None and tokenizer_json is None:
-            raise Missing(f"the template writes {token[1]}, and there is no tokenizer that says what that is")
-        if fault:
-            at = rendering.template.at
-            place = f"{rendering.line}:1" if at is None and rendering.line else at
-            yield Finding(f"{rendering.subject} {fault[0]}", rendering.template.file, place, fault[1])
+    has_tokenizer = tokenizer_config is not None or tokenizer_json is not None
+    unknown = {} if has_tokenizer else {name: token for name, r in rendered.items() if (token := _unknown(r))}
+    faults = {name: fault for name, r in rendered.items() if name not in unknown and (fault := _fault(r))}
+    if unknown and not faults:
+        token = next(iter(unknown.values()))
+        raise Missing(f"the template writes {token}, and there is no tokenizer that says what that is")
+    for name, (problem, severity) in faults.items():
+        rendering = rendered[name]
+        at = rendering.template.at
+        place = f"{rendering.line}:1" if at is None and rendering.line else at
+        yield Finding(f"{rendering.subject} {problem}", rendering.template.file, place, severity)
     if "default" not in rendered:
         template = next(iter(rendered.values())).template
         message = (
@@ -75,6 +77,12 @@ def template_broken(
             "apply_chat_template raises unless the caller picks one by name"
         )
         yield Finding(message, template.file, "/chat_template" if template.at else None, Severity.WARNING)
+
+
+def _unknown(rendering: Rendering) -> str | None:
+    """The special token that the template could not be rendered without."""
+    token = TOKEN.search(rendering.error("user") or "")
+    return token[1] if token else None
 
 
 def _fault(rendering: Rendering) -> tuple[str, Severity] | None:

@@ -65,6 +65,9 @@ class TestTemplateBroken:
         [report] = lint_overlay({**alone, **gone}, select=["template-broken"])
         assert (report.findings, [s.slug for s in report.skipped]) == ([], ["template-broken"])
         assert "bos_token" in report.skipped[0].reason
+        broken = {"additional_chat_templates/tool_use.jinja": "{% for %}"}
+        [finding] = lint_overlay({**alone, **broken, **gone}, select=["template-broken"]).findings
+        assert "does not compile" in finding.message
         unset = {"tokenizer_config.json": '{"bos_token": null}'}
         [finding] = lint_overlay({**alone, **unset}, select=["template-broken"]).findings
         assert "'bos_token' is undefined" in finding.message

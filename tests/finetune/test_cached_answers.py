@@ -80,25 +80,25 @@ def test_other_weights_at_the_same_place_are(asked: Any, tmp_path: Path) -> None
     assert asked(folder) == 0
 
 
-def test_rows_with_other_columns_are_scored_again_by_what_reads_them(
-    asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A function is given the whole row; `exact` and its like know prompt and reference alone."""
-    (tmp_path / "by_row.py").write_text("def score(answer, reference, row):\n    return float(row['want'] == 'much')\n")
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scorer:
+    """A function of the user's, which is given the whole row."""
+    (tmp_path / "by_row.py").write_text(
+        "def score(answer, reference, row):\n    return float(row.get('want') == 'much')\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
-    own = Scorer("python", {"function": "by_row:score"})
+    return Scorer("python", {"function": "by_row:score"})
+
+
+def test_rows_with_other_columns_are_scored_again_by_what_reads_them(asked: Any, own: Scorer) -> None:
+    """`exact` and its like know prompt and reference alone."""
     assert asked(BASE, own, want="much") == 5
     assert asked(BASE, own, want="much") == 0
     assert asked(BASE, own, want="little") == 5
     assert [asked(BASE, want=want) for want in ("much", "little")] == [5, 0]
 
 
-def test_a_column_of_objects_is_the_same_in_every_run(
-    asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "by_none.py").write_text("def score(answer, reference, row):\n    return 1.0\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    own = Scorer("python", {"function": "by_none:score"})
+def test_a_column_of_objects_is_the_same_in_every_run(asked: Any, own: Scorer) -> None:
     pictures = object(), object()
     assert [asked(BASE, own, picture=picture) for picture in pictures] == [5, 0]
 
